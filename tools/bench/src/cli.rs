@@ -1,11 +1,14 @@
 //! The command line.
 
+mod publish;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::publish::PublishArgs;
 use crate::drive::Label;
 use crate::floor::Mode;
 use crate::message;
@@ -14,7 +17,7 @@ use crate::server::{
     ChannelsServer, FloorServer, GatewayServer, Launch, NatsServer, NchanServer, NodeServer,
     PushpinServer, PythonServer, Server,
 };
-use crate::workload::{Grants, Pace, Pings, Rooms, Spread, Storm, Workload};
+use crate::workload::{Away, Grants, Pace, Pings, Rooms, Spread, Storm, Workload};
 
 /// Load generator and floor for high-templar
 #[derive(Debug, Parser)]
@@ -38,6 +41,9 @@ pub enum Command {
     Drive(Box<DriveArgs>),
     /// Make the calls to the backend that a gateway makes, and print what one costs as JSON
     BackendCalls(BackendCallsArgs),
+    /// Publish through a gateway whose log is a stream of RabbitMQ, and past it, and print what was
+    /// found as one line of JSON
+    Publish(PublishArgs),
     /// Make a page of the lines that `drive` printed
     Report(ReportArgs),
 }
@@ -163,6 +169,15 @@ pub struct DriveArgs {
     /// How often, each time after as long without
     #[arg(long, requires = "within", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub times: u32,
+    /// So many clients beside these were away, and send `resume` at once
+    #[arg(long, conflicts_with_all = ["idle", "window", "stalled", "within"], value_parser = clap::value_parser!(u32).range(1..=18_000))]
+    pub away: Option<u32>,
+    /// With `--away`: entries in the window that they have to be searched for
+    #[arg(long, requires = "away", default_value_t = 99_000)]
+    pub entries: u64,
+    /// With `--away`: publications that each missed
+    #[arg(long, requires = "away", default_value_t = 3)]
+    pub missed: u64,
     /// The stub backend responds after so many milliseconds
     #[arg(long, default_value_t = 0.0)]
     pub answer_after: f64,
@@ -216,6 +231,9 @@ pub struct ReportArgs {
     /// Lines about the machine and the run, to be printed as a list; once for each
     #[arg(long = "note")]
     pub notes: Vec<String>,
+    /// The lines that `publish` printed
+    #[arg(long)]
+    pub published: Option<PathBuf>,
     /// Where a picture of the main figures goes, as SVG
     #[arg(long)]
     pub svg: Option<PathBuf>,
@@ -276,6 +294,11 @@ impl DriveArgs {
                 at_once: self.joining as usize,
             }),
             spread: self.spread()?,
+            away: self.away.map(|clients| Away {
+                clients: clients as usize,
+                entries: self.entries,
+                missed: self.missed,
+            }),
             answer_after: Duration::try_from_secs_f64(self.answer_after / 1_000.0)?,
             browser: self.browser,
             pace,

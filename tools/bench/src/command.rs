@@ -1,4 +1,4 @@
-//! Sends a command to a gateway's internal listener.
+//! Sends commands and triggers to a gateway's internal listener, and reads the responses.
 
 use std::io;
 use std::io::{Read, Write};
@@ -25,6 +25,27 @@ pub fn invalidate(address: SocketAddr, label: &str, within: Duration) -> io::Res
     let within = within.as_millis();
     let body = format!(r#"{{"command":"invalidate","label":"{label}","within":{within}}}"#);
     let begun = Instant::now();
+    let response = post(address, &body)?;
+    Ok(Done {
+        matched: matched(&response)?,
+        took: begun.elapsed(),
+    })
+}
+
+/// Publishes triggers in one request, each for a room, with a number as its data. Returns the cursor
+/// after them.
+///
+/// # Errors
+/// When the gateway refuses them or does not respond.
+pub fn publish(address: SocketAddr, triggers: &[(String, u64)]) -> io::Result<String> {
+    let triggers = triggers.iter();
+    let triggers = triggers.map(|(room, data)| format!(r#"{{"rooms":[{room}],"data":{data}}}"#));
+    let triggers: Vec<_> = triggers.collect();
+    let response = post(address, &format!("[{}]", triggers.join(",")))?;
+    last_cursor(&response)
+}
+
+fn post(address: SocketAddr, body: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     write!(
@@ -35,20 +56,34 @@ pub fn invalidate(address: SocketAddr, label: &str, within: Duration) -> io::Res
     )?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
-    Ok(Done {
-        matched: matched(&response)?,
-        took: begun.elapsed(),
-    })
+    Ok(response)
 }
 
 fn matched(response: &str) -> io::Result<Option<usize>> {
-    let problem = || io::Error::other(format!("the command was refused: {response}"));
+    let body = accepted(response)?;
+    Ok(body["matched"].as_u64().and_then(|n| n.try_into().ok()))
+}
+
+/// The cursor of the last of the triggers.
+fn last_cursor(response: &str) -> io::Result<String> {
+    let body = accepted(response)?;
+    let last = body.as_array().and_then(|all| all.last()).unwrap_or(&body);
+    let cursor = last["cursor"].as_str();
+    cursor.map(str::to_owned).ok_or_else(|| refused(response))
+}
+
+/// The body of a response, which must report success.
+fn accepted(response: &str) -> io::Result<serde_json::Value> {
+    let problem = || refused(response);
     let (head, body) = response.split_once("\r\n\r\n").ok_or_else(problem)?;
     if !head.starts_with("HTTP/1.1 2") {
         return Err(problem());
     }
-    let body: serde_json::Value = serde_json::from_str(body).map_err(|_| problem())?;
-    Ok(body["matched"].as_u64().and_then(|n| n.try_into().ok()))
+    serde_json::from_str(body).map_err(|_| problem())
+}
+
+fn refused(response: &str) -> io::Error {
+    io::Error::other(format!("the request was refused: {response}"))
 }
 
 #[cfg(test)]

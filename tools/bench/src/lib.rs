@@ -13,6 +13,7 @@ pub mod floor;
 pub mod message;
 pub mod metrics;
 pub mod outcome;
+pub mod publish;
 pub mod publisher;
 pub mod report;
 pub mod server;

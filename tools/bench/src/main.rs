@@ -11,7 +11,8 @@ use ht_bench::backend::StubBackend;
 use ht_bench::cli::{Cli, Command, DriveArgs, FloorArgs, Which};
 use ht_bench::floor::Floor;
 use ht_bench::server::LISTENING;
-use ht_bench::{backend_calls, drive, report};
+use ht_bench::workload::Grants;
+use ht_bench::{backend_calls, drive, publish, report};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -35,9 +36,25 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("{}", serde_json::to_string(&cost)?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Publish(args) => {
+            let backend = StubBackend::start(Grants::Shared, Duration::ZERO)?;
+            let (server, launch) = args.server(backend.address());
+            let (running, internal) = server.start(&launch)?;
+            let mut found = publish::measure(&running, internal, args.plan()?);
+            let mut process = running.process;
+            if let Err(error) = process.stop() {
+                found = found.and(Err(error).context("the gateway could not be stopped"));
+            }
+            let found = found?;
+            println!("{}", serde_json::to_string(&found)?);
+            eprintln!("{}", found.one_line());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Report(args) => {
             let outcomes = report::read(&args.results)?;
-            let text = report::render(&outcomes, &args.notes);
+            let published = args.published.as_deref().map(report::read).transpose()?;
+            let published = published.unwrap_or_default();
+            let text = report::render(&outcomes, &published, &args.notes);
             if let (Some(path), Some(picture)) = (&args.svg, report::plot(&outcomes)) {
                 std::fs::write(path, picture)
                     .with_context(|| format!("cannot write {}", path.display()))?;

@@ -22,6 +22,31 @@ pub fn credentials_bytes(address: SocketAddr) -> Option<u64> {
     parse(&get(address).ok()?, name)
 }
 
+/// Triggers that the server read.
+#[must_use]
+pub fn triggers(address: SocketAddr) -> Option<u64> {
+    parse(&get(address).ok()?, "high_templar_triggers_total")
+}
+
+/// Entries in the server's window.
+#[must_use]
+pub fn window_entries(address: SocketAddr) -> Option<u64> {
+    parse(&get(address).ok()?, "high_templar_window_entries")
+}
+
+/// The longest turn of one of the server's threads in the last minute, in seconds.
+#[must_use]
+pub fn longest_turn(address: SocketAddr) -> Option<f64> {
+    longest(&get(address).ok()?, "high_templar_shard_turn_seconds_max")
+}
+
+fn longest(text: &str, name: &str) -> Option<f64> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(name)?.split_once(' '))
+        .filter_map(|(_labels, value)| value.parse::<f64>().ok())
+        .reduce(f64::max)
+}
+
 fn get(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -45,6 +70,15 @@ fn parse(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_turn_is_that_of_any_thread() {
+        let text = "high_templar_shard_turn_seconds_max{shard=\"0\"} 0.0023\n\
+                    high_templar_shard_turn_seconds_max{shard=\"1\"} 0.011\n";
+        let name = "high_templar_shard_turn_seconds_max";
+        assert_eq!(longest(text, name), Some(0.011));
+        assert_eq!(longest("", name), None);
+    }
 
     #[test]
     fn a_counter_is_summed_over_its_labels() {

@@ -33,6 +33,9 @@ pub struct Outcome {
     /// Figures of invalidations, if any.
     #[serde(default)]
     pub invalidating: Option<Invalidating>,
+    /// Figures of clients that resume at once, if any.
+    #[serde(default)]
+    pub resuming: Option<Resuming>,
     /// Bytes of kept credentials that the server counts for each connection, if asked for.
     #[serde(default)]
     pub credentials_bytes: Option<f64>,
@@ -62,6 +65,7 @@ impl Outcome {
             delivering: None,
             stalling: None,
             invalidating: None,
+            resuming: None,
             credentials_bytes: None,
             rate_max: None,
             faults: Faults::default(),
@@ -190,6 +194,27 @@ pub struct Span {
     pub p99_us: (f64, f64),
     /// The longest, likewise.
     pub longest_us: (f64, f64),
+}
+
+/// Figures of clients that were away and resume at once, while other clients receive triggers.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Resuming {
+    /// How many resumed.
+    pub clients: usize,
+    /// Entries in the server's window.
+    pub entries: u64,
+    /// Publications that each had missed.
+    pub missed: u64,
+    /// Until the last client was sent them, in µs.
+    pub took_us: f64,
+    /// Server CPU for each client in µs: what it took more than in the span before.
+    pub cpu_us: f64,
+    /// 99 % of the deliveries to others within, in µs: in the span before, and meanwhile.
+    pub p99_us: (f64, f64),
+    /// The longest, likewise.
+    pub longest_us: (f64, f64),
+    /// The longest turn of one of the server's threads, in µs.
+    pub longest_turn_us: f64,
 }
 
 /// Figures of the deliveries.

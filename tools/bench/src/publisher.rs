@@ -199,6 +199,7 @@ mod tests {
             pings: None,
             storm: None,
             spread: None,
+            away: None,
             grants: Grants::Shared,
             answer_after: Duration::ZERO,
             browser: false,

@@ -234,6 +234,17 @@ pub struct Storm {
     pub at_once: usize,
 }
 
+/// Clients that were away, and resume at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// How many there are.
+    pub clients: usize,
+    /// Entries since their cursor that are for none of them.
+    pub entries: u64,
+    /// Entries that are for each of them.
+    pub missed: u64,
+}
+
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Workload {
@@ -261,6 +272,8 @@ pub struct Workload {
     pub storm: Option<Storm>,
     /// Invalidations while triggers are sent.
     pub spread: Option<Spread>,
+    /// Clients that resume while triggers are sent.
+    pub away: Option<Away>,
     /// Grants of the stub backend.
     pub grants: Grants,
     /// After how long the stub backend responds.
@@ -340,6 +353,7 @@ mod tests {
                 pings: None,
                 storm: None,
                 spread: None,
+                away: None,
                 grants: Grants::Shared,
                 answer_after: Duration::ZERO,
                 browser: false,

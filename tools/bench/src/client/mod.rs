@@ -1,5 +1,6 @@
 //! All clients of a run in one thread: an epoll loop that counts frames.
 
+mod crowd;
 mod deflate;
 pub mod dialect;
 mod frame;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use self::crowd::{Crowd, ROOM};
 use self::deflate::Inflater;
 pub(crate) use self::dialect::nats;
 pub use self::dialect::{Dialect, JoinError};

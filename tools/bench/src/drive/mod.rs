@@ -1,5 +1,6 @@
 //! One run: start a server, connect clients, send triggers, collect the results.
 
+mod crowd;
 mod deliver;
 mod further;
 mod idle;
@@ -115,6 +116,10 @@ pub fn drive(
     }
     if let Some(spread) = workload.spread {
         outcome.invalidating = Some(run.invalidate(spread, &server.endpoint, calls)?);
+        return run.end(outcome, server);
+    }
+    if let Some(away) = workload.away {
+        outcome.resuming = Some(run.crowd(away, server.public, &server.endpoint)?);
         return run.end(outcome, server);
     }
     match workload.pace {

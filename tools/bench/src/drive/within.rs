@@ -85,7 +85,7 @@ impl Run<'_> {
     }
 
     /// Sends triggers for so long.
-    fn span(&mut self, during: Duration) -> Result<Figures, DriveError> {
+    pub(super) fn span(&mut self, during: Duration) -> Result<Figures, DriveError> {
         self.fleet.clear_latency();
         let cpu = self.cpu()?;
         self.phase(during)?;
@@ -100,8 +100,8 @@ impl Run<'_> {
 }
 
 /// Figures of the deliveries of a span.
-struct Figures {
-    cpu_us: f64,
-    p99_us: f64,
-    longest_us: f64,
+pub(super) struct Figures {
+    pub(super) cpu_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) longest_us: f64,
 }

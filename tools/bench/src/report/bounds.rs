@@ -4,13 +4,17 @@ use std::fmt::Write;
 
 use super::table::Series;
 use super::{COALESCING, GATEWAY, Page, REFERENCE, short};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Resuming};
+use crate::publish::Published;
 
 /// `limits.outbox_bytes`, in MB.
 const OUTBOX_MB: f64 = 1.048_576;
 
 /// `backend.max_in_flight` by default.
 const CALLS_MAX: f64 = 64.0;
+
+/// What a turn of a thread may take, in ms.
+const TURN_MS: f64 = 20.0;
 
 /// A figure of the gateway whose median must not exceed a limit.
 struct Bound {
@@ -54,6 +58,8 @@ impl Page<'_> {
         self.connection_bounds(&mut all);
         self.slow_bounds(&mut all);
         self.rights_bounds(&mut all);
+        self.publish_bounds(&mut all);
+        self.resume_bounds(&mut all);
         all
     }
 
@@ -169,6 +175,35 @@ impl Page<'_> {
                 1.20,
             );
         }
+    }
+
+    fn resume_bounds(&self, all: &mut Vec<Bound>) {
+        let mut add = |what: &str, found, limit| {
+            let what = what.to_owned();
+            all.push(Bound { what, found, limit });
+        };
+        let of = |figure: fn(&Resuming) -> f64| {
+            self.series("resume10k", GATEWAY, |o| o.resuming.as_ref().map(figure))
+        };
+        let what = "p99 of others while 10,000 clients resume at once, × without them";
+        add(what, of(|r| r.p99_us.1 / r.p99_us.0), 2.0);
+        let what = "ms of the longest turn meanwhile";
+        add(what, of(|r| r.longest_turn_us / 1e3), TURN_MS);
+    }
+
+    fn publish_bounds(&self, all: &mut Vec<Bound>) {
+        let mut add = |what: &str, found, limit| {
+            let what = what.to_owned();
+            all.push(Bound { what, found, limit });
+        };
+        let what = "µs CPU of a trigger that nobody subscribed to, of a stream";
+        add(what, self.published(|one| one.ingest.cpu_us), 20.0);
+        let what = "publications a second past a gateway with a stream, × through it";
+        let ratio = |one: &Published| one.bare.per_second / one.gateway.per_second;
+        add(what, self.published(ratio), 1.25);
+        let what = "ms that `POST /trigger/` takes longer than a bare confirm, p50";
+        let longer = |one: &Published| (one.gateway.p50_us - one.bare.p50_us) / 1e3;
+        add(what, self.published(longer), 0.5);
     }
 
     fn slow_bounds(&self, all: &mut Vec<Bound>) {

@@ -71,6 +71,20 @@ fn more(outcome: &Outcome, line: &mut String) -> std::fmt::Result {
     if let Some(bytes) = outcome.credentials_bytes {
         write!(line, "; {bytes:.0} B of credentials counted")?;
     }
+    if let Some(found) = &outcome.resuming {
+        write!(
+            line,
+            "; {} resumed over {} entries within {:.2} s, {:.0} µs each, p99 of others {:.0} and {:.0} µs, \
+             longest turn {:.1} ms",
+            found.clients,
+            found.entries,
+            found.took_us / 1e6,
+            found.cpu_us,
+            found.p99_us.0,
+            found.p99_us.1,
+            found.longest_turn_us / 1e3
+        )?;
+    }
     if let Some(found) = &outcome.invalidating {
         write!(
             line,

@@ -1,12 +1,14 @@
 //! Writes the results page from the lines of `drive`.
 
 mod bounds;
+mod crowd;
 mod deliveries;
 mod idle;
 mod line;
 mod many;
 mod noise;
 mod plot;
+mod published;
 mod slow;
 mod storm;
 mod svg;
@@ -18,11 +20,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
+use serde::de::DeserializeOwned;
 
 pub use self::line::one_line;
 pub use self::plot::plot;
 use self::table::Series;
 use crate::outcome::Outcome;
+use crate::publish::Published;
 
 /// The server that all others are compared with.
 const REFERENCE: &str = "floor-write";
@@ -36,13 +40,14 @@ const GATEWAY_RABBITMQ: &str = "high-templar-rabbitmq";
 /// All outcomes.
 struct Page<'a> {
     outcomes: &'a [Outcome],
+    published: &'a [Published],
 }
 
-/// Reads a file of outcomes.
+/// Reads a file of outcomes, or of other findings: one in a line.
 ///
 /// # Errors
 /// When the file is missing or invalid.
-pub fn read(path: &Path) -> anyhow::Result<Vec<Outcome>> {
+pub fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     text.lines()
@@ -56,8 +61,11 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Outcome>> {
 
 /// Writes the page.
 #[must_use]
-pub fn render(outcomes: &[Outcome], notes: &[String]) -> String {
-    let page = Page { outcomes };
+pub fn render(outcomes: &[Outcome], published: &[Published], notes: &[String]) -> String {
+    let page = Page {
+        outcomes,
+        published,
+    };
     let mut out = "# Results\n\nWritten by `bench/run`. [README.md](README.md) explains the \
                    figures.\n\n"
         .to_owned();
@@ -78,6 +86,8 @@ pub fn render(outcomes: &[Outcome], notes: &[String]) -> String {
     many::write(&page, &mut out);
     storm::write(&page, &mut out);
     within::write(&page, &mut out);
+    crowd::write(&page, &mut out);
+    published::write(&page, &mut out);
     noise::write(&page, &mut out);
     out
 }

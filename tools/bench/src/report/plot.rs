@@ -8,7 +8,10 @@ use crate::outcome::Outcome;
 /// Draws the main figures as SVG. `None` where they were not measured.
 #[must_use]
 pub fn plot(outcomes: &[Outcome]) -> Option<String> {
-    let page = Page { outcomes };
+    let page = Page {
+        outcomes,
+        published: &[],
+    };
     let cpu = page.panel(
         "CPU per delivery",
         "one room, 1,000 subscribers, 20,000 deliveries/s; 1 is a bare send for each socket",

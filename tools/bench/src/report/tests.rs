@@ -3,8 +3,10 @@
 use super::*;
 use crate::check::Faults;
 use crate::outcome::{
-    Delivering, Idling, Invalidating, Joining, Pinging, Span, Stalling, Storming, Subscribing,
+    Delivering, Idling, Invalidating, Joining, Pinging, Resuming, Span, Stalling, Storming,
+    Subscribing,
 };
+use crate::publish::{Ingest, Publisher};
 
 fn outcome(workload: &str, server: &str, round: u32, cpu_us: f64) -> Outcome {
     Outcome {
@@ -39,6 +41,7 @@ fn outcome(workload: &str, server: &str, round: u32, cpu_us: f64) -> Outcome {
         storming: None,
         stalling: None,
         invalidating: None,
+        resuming: None,
         credentials_bytes: None,
         rate_max: None,
         faults: Faults::default(),
@@ -58,7 +61,11 @@ fn rounds(workload: &str, gateway: [f64; 3]) -> Vec<Outcome> {
 
 #[test]
 fn ratios_compare_within_a_round() {
-    let page = render(&rounds("fan1k", [9.6, 19.2, 10.08]), &["a note".to_owned()]);
+    let page = render(
+        &rounds("fan1k", [9.6, 19.2, 10.08]),
+        &[],
+        &["a note".to_owned()],
+    );
     assert!(page.contains("- a note\n"), "{page}");
     assert!(
         page.contains("| high-templar | 10.1 (9.60–19.2) | 1.20 (1.20–1.20) | - |"),
@@ -93,7 +100,7 @@ fn bounds_compare_a_median_with_its_limit() {
             }),
         });
     }
-    let page = render(&all, &[]);
+    let page = render(&all, &[], &[]);
     for line in [
         "× floor-write | 1.10 (1.10–1.10) | 1.10 | held |",
         "10,000 of them | 1,201 (1,201–1,201) | 1,200 | **missed** |",
@@ -118,7 +125,7 @@ fn pairs_of_workloads_are_compared_within_a_round() {
         });
         outcome.delivering.as_mut().unwrap().p99_us = 2.2;
     }
-    let page = render(&all, &[]);
+    let page = render(&all, &[], &[]);
     for line in [
         "× uncompressed | 1.30 (1.30–1.30) | 1.25 | **missed** |",
         "× without them | 1.10 (1.10–1.10) | 1.20 | held |",
@@ -154,7 +161,7 @@ fn storms_and_subscriptions_have_their_tables() {
             anonymous_bytes: 401.0,
         });
     }
-    let page = render(&all, &[]);
+    let page = render(&all, &[], &[]);
     let bound = "the backend call by itself 50.0 | 140 (140–140) | 150 | held |";
     assert!(page.contains(bound), "{page}");
     let line =
@@ -182,7 +189,7 @@ fn an_invalid_run_is_named_and_not_counted() {
     let mut all = rounds("fan1k", [9.6, 19.2, 10.08]);
     all[3].invalid = Some("client 7: not its turn".to_owned());
     all[3].faults.doubled = 3;
-    let page = render(&all, &[]);
+    let page = render(&all, &[], &[]);
     assert!(
         page.contains("**INVALID**, left out below: fan1k high-templar round 1"),
         "{page}"
@@ -223,7 +230,7 @@ fn a_server_that_was_spared_the_rate_says_so() {
     for outcome in all.iter_mut().filter(|o| o.server == GATEWAY) {
         outcome.rate_max = Some(5_000);
     }
-    let page = render(&all, &[]);
+    let page = render(&all, &[], &[]);
     assert_eq!(page.matches("(asked for 5,000 only)").count(), 1, "{page}");
 }
 
@@ -255,7 +262,7 @@ fn invalidations_are_compared_with_the_span_before_each() {
     let mut off = outcome("identity-off", GATEWAY, 0, 5.0);
     (off.delivering, off.credentials_bytes) = (None, Some(0.0));
     off.joining.rss_bytes = 1_201.0;
-    let page = render(&[one, kept, off], &[]);
+    let page = render(&[one, kept, off], &[], &[]);
     for line in [
         "within 11 s | 65.0 | 64.0 | **missed** |",
         "within 11 s, × without it | 1.10 (1.00–1.50) | 1.20 | held |",
@@ -267,5 +274,62 @@ fn invalidations_are_compared_with_the_span_before_each() {
         "`permissions.recheck` off | 0.00 | 0.00 | held |",
     ] {
         assert!(page.contains(line), "{line} in {page}");
+    }
+}
+
+#[test]
+fn publishers_are_compared_round_by_round() {
+    let round = |round, slow: f64| Published {
+        round,
+        bare: Publisher {
+            p50_us: 300.0 * slow,
+            p99_us: 900.0,
+            per_second: 10_000.0 / slow,
+        },
+        gateway: Publisher {
+            p50_us: 500.0 * slow,
+            p99_us: 1_900.0,
+            per_second: 9_000.0 / slow,
+        },
+        ingest: Ingest {
+            triggers: 48_000,
+            per_second: 12_000.0,
+            cpu_us: 14.5,
+            broker_us: 40.0,
+        },
+    };
+    let page = render(&[], &[round(1, 1.0), round(2, 2.0), round(3, 1.0)], &[]);
+    for line in [
+        "| bare | 300 (300–600) | 900 (900–900) | 10,000 (5,000–10,000) |",
+        "| `POST /trigger/` | 500 (500–1,000) | 1,900 (1,900–1,900) | 9,000 (4,500–9,000) |",
+        "Ingest: 12,000 triggers/s, 14.5 µs of the gateway and 40.0 µs of RabbitMQ each.",
+        "| publications a second past a gateway with a stream, × through it | 1.11 (1.11–1.11) | 1.25 | held |",
+        "| µs CPU of a trigger that nobody subscribed to, of a stream | 14.5 (14.5–14.5) | 20.0 | held |",
+        "longer than a bare confirm, p50 | 0.20 (0.20–0.40) | 0.50 | held |",
+    ] {
+        assert!(page.contains(line), "{line} is not in {page}");
+    }
+}
+
+#[test]
+fn clients_that_resume_have_their_table_and_bounds() {
+    let mut one = outcome("resume10k", GATEWAY, 1, 5.0);
+    one.resuming = Some(Resuming {
+        clients: 10_000,
+        entries: 99_100,
+        missed: 3,
+        took_us: 1_500_000.0,
+        cpu_us: 90.0,
+        p99_us: (6_000.0, 9_000.0),
+        longest_us: (8_000.0, 19_000.0),
+        longest_turn_us: 12_500.0,
+    });
+    let page = render(&[one], &[], &[]);
+    for line in [
+        "| resume10k | high-templar | 10,000 | 99,100 | 3 | 1.50 | 90.0 | 6,000 | 1.50 | 12.5 |",
+        "| p99 of others while 10,000 clients resume at once, × without them | 1.50 | 2.00 | held |",
+        "| ms of the longest turn meanwhile | 12.5 | 20.0 | held |",
+    ] {
+        assert!(page.contains(line), "{line} is not in {page}");
     }
 }

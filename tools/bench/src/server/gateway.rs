@@ -26,14 +26,6 @@ pub struct GatewayServer {
     pub settings: Vec<(String, String)>,
 }
 
-impl GatewayServer {
-    fn version(&self) -> String {
-        let output = Command::new(&self.program).arg("--version").output();
-        let text = output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
-        text.unwrap_or_default()
-    }
-}
-
 impl Server for GatewayServer {
     fn name(&self) -> String {
         let name = if self.rabbitmq {
@@ -48,6 +40,16 @@ impl Server for GatewayServer {
     }
 
     fn launch(&self, how: &Launch) -> Result<Running, LaunchError> {
+        self.start(how).map(|(running, _)| running)
+    }
+}
+
+impl GatewayServer {
+    /// Starts it; returns its internal listener as well, wherever triggers are sent.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&self, how: &Launch) -> Result<(Running, SocketAddr), LaunchError> {
         let program = self.program.to_string_lossy();
         let [public, internal] = free_addresses()?;
         let mut environment = vec![
@@ -70,7 +72,7 @@ impl Server for GatewayServer {
         environment.extend(settings.map(|(name, value)| (name.as_str(), value.clone())));
         let mut process = Process::spawn(how, &program, &["serve"], &environment)?;
         process.wait_for(|_| (listens(public) && is_ready(internal)).then_some(()))?;
-        Ok(Running {
+        let running = Running {
             process,
             public,
             endpoint,
@@ -78,7 +80,14 @@ impl Server for GatewayServer {
             version: self.version(),
             beside,
             scratch: None,
-        })
+        };
+        Ok((running, internal))
+    }
+
+    fn version(&self) -> String {
+        let output = Command::new(&self.program).arg("--version").output();
+        let text = output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+        text.unwrap_or_default()
     }
 }
 

@@ -29,6 +29,7 @@ pub use self::node::NodeServer;
 pub use self::process::Process;
 pub use self::pushpin::PushpinServer;
 pub use self::python::PythonServer;
+pub use self::rabbitmq::RabbitMq;
 use crate::client::Dialect;
 use crate::endpoint::EndpointAt;
 use crate::workload::Rooms;

@@ -51,12 +51,14 @@ impl RabbitMq {
     }
 
     /// Its url, with user and password.
-    pub(super) fn url(&self) -> &str {
+    #[must_use]
+    pub fn url(&self) -> &str {
         &self.url
     }
 
     /// The number of its process.
-    pub(super) fn id(&self) -> u32 {
+    #[must_use]
+    pub fn id(&self) -> u32 {
         self.pid
     }
 }

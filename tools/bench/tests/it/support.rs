@@ -26,6 +26,7 @@ pub(crate) fn workload(rooms: Rooms, pace: Pace) -> Workload {
         pings: None,
         storm: None,
         spread: None,
+        away: None,
         grants: Grants::Shared,
         answer_after: Duration::ZERO,
         browser: false,
