@@ -55,11 +55,12 @@ pub(crate) enum Candidates {
     All,
 }
 
-/// Cached results for grant sets: each is tested once, however many sessions have it. Valid while
-/// none of them can end, so for one slice of a search.
+/// Cached results for grant sets: each is tested once for the rooms of a selection, however many
+/// sessions have it. Valid while neither a set nor a selection can end, so for one slice of a
+/// search.
 #[derive(Debug, Default)]
 pub(crate) struct Tested {
-    sets: HashMap<*const GrantSet, bool, Hasher>,
+    sets: HashMap<(*const GrantSet, *const Room), bool, Hasher>,
     /// Grants that were compared.
     pub(crate) compared: usize,
 }
@@ -129,7 +130,8 @@ impl Selection {
 impl Tested {
     fn permits_any(&mut self, grants: &Arc<GrantSet>, rooms: &[Room]) -> bool {
         let Self { sets, compared } = self;
-        *sets.entry(Arc::as_ptr(grants)).or_insert_with(|| {
+        let key = (Arc::as_ptr(grants), rooms.as_ptr());
+        *sets.entry(key).or_insert_with(|| {
             *compared += grants.len() * rooms.len();
             rooms.iter().any(|room| grants.meets(room))
         })

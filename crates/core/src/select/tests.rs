@@ -300,3 +300,25 @@ fn each_grant_set_is_tested_once_and_empty_selection_selects_none() {
     let none = nothing.candidates(&directory, id_of);
     assert_eq!(none, Candidates::Listed(Vec::new()));
 }
+
+#[test]
+fn a_grant_set_is_tested_for_the_rooms_of_each_selection() {
+    let grants = vec![room(r#"{"a":1}"#)];
+    let set = Arc::new(GrantSet::new(TenantId::MAIN, grants, Hasher::default()));
+    let candidate = Candidate {
+        id: id_of(0),
+        who: None,
+        grants: &set,
+    };
+    let of = |text: &str| Selection {
+        rooms: vec![room(text)],
+        ..Selection::default()
+    };
+    let (other, own) = (of(r#"{"a":2}"#), of(r#"{"a":1}"#));
+    let mut tested = Tested::default();
+    for _ in 0..2 {
+        assert!(!other.means(candidate, &mut tested));
+        assert!(own.means(candidate, &mut tested));
+    }
+    assert_eq!(tested.compared, 2);
+}

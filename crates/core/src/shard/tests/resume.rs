@@ -1,6 +1,7 @@
 //! `since` and `resume`: what a client that was away is sent.
 
 use ht_proto::cursor::Cursor;
+use ht_proto::room::{Room, RoomLimits};
 use ht_proto::subprotocol::Subprotocol;
 use proptest::prelude::*;
 
@@ -8,6 +9,7 @@ use super::commands::{everyone, user, who};
 use super::kit::*;
 use crate::command::Action;
 use crate::recovery::RecoveryOutcome;
+use crate::select::Selection;
 use crate::shard::RecoverySettings;
 use crate::window::WindowLimits;
 
@@ -392,6 +394,32 @@ fn commands_that_select_the_client_refuse_the_replay_and_others_do_not() {
         assert_eq!(reason.as_deref(), is_refused.then_some("permissions"));
         assert_eq!(page.heard.len(), if is_refused { 0 } else { 2 });
     }
+}
+
+#[test]
+fn each_of_several_commands_by_room_is_tested() {
+    let by_room = |text: &str| Selection {
+        rooms: vec![Room::parse(text, RoomLimits::TRUSTED).unwrap()],
+        ..Selection::default()
+    };
+    let mut world = v1();
+    let mut page = Page::open(&mut world);
+    page.rooms = vec![(A, 0)];
+    world.gone(&page.client);
+    for room in [r#"{"c":1}"#, r#"{"a":1}"#] {
+        world.command(by_room(room), Action::Invalidate { within: 0 });
+    }
+    world.deliver();
+    world.asked_at = world.outside.position;
+    page.client = world.open(GRANTS);
+    world.say(&page.client, &page.resume());
+    world.deliver();
+    let others = page.hear(usize::MAX);
+    assert_eq!(
+        member(&others[0], "reason").as_deref(),
+        Some("permissions"),
+        "{others:?}"
+    );
 }
 
 #[test]
