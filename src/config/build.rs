@@ -10,10 +10,11 @@ use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     NodesConfig, Origins, OriginsWritten, PermissionsConfig, PublicConfig, ReadinessConfig,
-    RecoveryConfig, RecoverySettings, Secret, ServerConfig, ServerLimits, TcpOptions,
+    RecoveryConfig, RecoverySettings, ResumeConfig, Secret, ServerConfig, ServerLimits, TcpOptions,
 };
 
 use crate::config::kind::HeaderChange;
+use crate::config::log::RabbitMqLog;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
 use crate::config::{Config, LogConfig, Written, brokers, memory, nodes, reach, sizes};
@@ -93,6 +94,7 @@ pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, mut notes: Vec<S
                 .to_owned(),
         );
     }
+    notes.extend(resume_notes(&values));
     Config {
         written: Written::new(values.clone(), legacy.clone()),
         server: server(&values),
@@ -106,6 +108,31 @@ pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, mut notes: Vec<S
         backend: backend(values, legacy),
         notes,
     }
+}
+
+/// What keeps clients from being let in by their resume tickets.
+fn resume_notes(values: &Values) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !values.resume_enabled.value {
+        return notes;
+    }
+    let shares_log = values.postgres_url.value.is_some()
+        || values.rabbitmq_url.value.is_some() && values.rabbitmq_log.value == RabbitMqLog::Stream;
+    if shares_log && values.resume_secret.value.is_empty() {
+        notes.push(
+            "resume.secret is not set: the API is called for every client that comes from another \
+             node, or comes back after a restart. Set the same secret on all nodes"
+                .to_owned(),
+        );
+    }
+    if values.window_age.value < values.resume_max_age.value {
+        notes.push(
+            "window.age is shorter than resume.max_age: the API is called for clients that were away \
+             for longer than window.age. Raise window.age"
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 fn server(values: &Values) -> ServerConfig {
@@ -220,6 +247,11 @@ fn server(values: &Values) -> ServerConfig {
                 messages: values.recovery_messages.value,
                 bytes: values.recovery_bytes.value,
             },
+        },
+        resume: ResumeConfig {
+            enabled: values.resume_enabled.value,
+            max_age: values.resume_max_age.value,
+            secrets: values.resume_secret.value.clone(),
         },
         permissions: PermissionsConfig {
             recheck: values.permissions_recheck.value,

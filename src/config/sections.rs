@@ -45,6 +45,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "What clients that reconnect are sent of what they missed, and how clients are notified when publications may not have reached this node (a gap).",
     ),
     (
+        "resume",
+        "Clients that are let in again without a call to the API.",
+    ),
+    (
         "permissions",
         "How the permissions of open connections are renewed.",
     ),

@@ -11,8 +11,8 @@ use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
     Listen, Matching, NodesConfig, OriginPattern, PermissionsConfig, PublicConfig, ReadinessConfig,
-    RecoveryConfig, RecoverySettings, RestrictedKey, Secret, ServerLimits, TcpOptions, Trusted,
-    TrustedProxies, Unreachable, WindowConfig,
+    RecoveryConfig, RecoverySettings, RestrictedKey, ResumeConfig, Secret, ServerLimits,
+    TcpOptions, Trusted, TrustedProxies, Unreachable, WindowConfig,
 };
 
 use crate::config::kind::{
@@ -81,7 +81,7 @@ settings! {
 
     internal_listen: Listen, restart "internal.listen", Address, any_tcp("127.0.0.1:8002"),
         "Internal listener: triggers, metrics and health checks. On addresses other than loopback it requires `internal.api_key`.";
-    internal_api_key: Vec<Secret>, live secret "internal.api_key", ApiKeys { key: "internal.api_key" }, Vec::new(),
+    internal_api_key: Vec<Secret>, live secret "internal.api_key", ApiKeys::of("internal.api_key"), Vec::new(),
         "API key that requests to `/trigger/`, `/metrics` and `/nodes/` must carry as `Authorization: Bearer <key>`. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one key a line) holds several keys, any of which is accepted, so that a key can be replaced without an interruption: `high_templar_api_key_uses_total` counts the requests by the position of their key. A comma in a variable is part of the key. Empty: no key is required.";
     internal_keys: Vec<RestrictedKey>, live secret "internal.keys", RestrictedKeys { key: "internal.keys" }, Vec::new(),
         "Keys that may do less than `internal.api_key`, which may do everything: `[{ key = \"…\", may = [\"publish\"] }]`. `publish` sends triggers, `command` sends commands, which disconnect clients or change their permissions. `read` reads `/metrics` and `/nodes/`, and counts with `dry_run` whom a command would mean. `admin` is reserved for administration: nothing needs it yet, and it implies none of the others. Requests for anything else get 403. If these keys are the only ones, every request to `/trigger/`, `/metrics` and `/nodes/` must carry one.";
@@ -318,6 +318,13 @@ settings! {
         "What happens to clients when the node may have missed publications. `reconnect`: the connections that were open are closed with 1012 `gap <ms>`, so that clients reconnect and fetch again. `ignore`: the gap is only logged and counted in `gaps_total`.";
     recovery_gap_period: Duration, live "recovery.gap_period", period(Duration::ZERO, HOUR), RecoveryConfig::default().gap_period,
         "Time over which many connections are closed in waves after a gap, so that their clients do not all call the API at once; few connections take less, at 100 a second. 0: all at once.";
+
+    resume_enabled: bool, live "resume.enabled", Flag, ResumeConfig::default().enabled,
+        "Give clients of `high-templar.v1` a resume ticket, which lets them in again without a call to the API: with the same forwarded headers (`X-Real-IP`, `X-Forwarded-For` and `Forwarded` aside), as long as `resume.max_age`, and if no command has selected them meanwhile. For all others, the API is called as ever.";
+    resume_max_age: Duration, live "resume.max_age", period(secs(1), HOUR), ResumeConfig::default().max_age,
+        "How long after its last `ping` a ticket lets a client in. Clients should send `ping` at least twice in that time, and `window.age` be longer.";
+    resume_secret: Vec<Secret>, live secret "resume.secret", ApiKeys::of_tickets("resume.secret"), Vec::new(),
+        "The secret of the tickets, of at least 32 characters, for example from `openssl rand -base64 32`; the same on all nodes. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one a line) holds the one that new tickets are signed with, and one that is still accepted: see [rotation](operations.md#rotate-the-secret-of-resume-tickets). Empty: a random one for each process, so that a ticket is good at the node that gave it, until that restarts.";
 
     permissions_recheck: bool, restart "permissions.recheck", Flag, PermissionsConfig::default().recheck,
         "Keep the headers that were forwarded for a client in memory while its connection is open, to query the API again about it: after the command `invalidate`, and before its permissions expire. They take about half a kilobyte for each client and count towards `limits.client_total_bytes`; connections with the same headers share them, but each counts. Disabled, such connections are closed with 4002 instead, and their clients reconnect.";

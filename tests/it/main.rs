@@ -62,6 +62,7 @@ mod support;
 mod systemd;
 mod talk;
 mod threads;
+mod tickets;
 mod tls;
 mod triggers;
 mod unread;

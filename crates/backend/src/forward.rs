@@ -29,6 +29,13 @@ pub const FORWARD_BYTES_MAX: usize = 8 * 1024;
 /// Header in which a proxy names the client it forwards for.
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
+/// Headers in which proxies name addresses.
+const ADDRESSES: [HeaderName; 3] = [
+    X_REAL_IP,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("forwarded"),
+];
+
 /// The parameter whose rules a [`Token`] feeds.
 const TOKEN_PARAM: &str = "token";
 
@@ -212,6 +219,28 @@ impl ForwardRules {
             HeaderSource::Param(name) => name == TOKEN_PARAM,
             HeaderSource::Header(_) | HeaderSource::Cookie(_) | HeaderSource::Fixed(_) => false,
         })
+    }
+
+    /// What among these credentials is the client's own, in a form that compares: all of them but the
+    /// addresses that proxies name, which change as it moves.
+    #[must_use]
+    pub fn identity(&self, credentials: &Credentials) -> Vec<u8> {
+        let mut identity = Vec::new();
+        for rule in &self.rules {
+            let is_address = match &rule.source {
+                HeaderSource::Header(name) => ADDRESSES.contains(name),
+                HeaderSource::Param(_) | HeaderSource::Cookie(_) | HeaderSource::Fixed(_) => false,
+            };
+            let value = credentials.headers().get(&rule.name);
+            let Some(value) = value.filter(|_| !is_address) else {
+                continue;
+            };
+            for text in [rule.name.as_str().as_bytes(), value.as_bytes()] {
+                identity.extend(text.len().to_le_bytes());
+                identity.extend(text);
+            }
+        }
+        identity
     }
 
     /// Whether anything among these credentials may identify the client: a cookie, a parameter or a

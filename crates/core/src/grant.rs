@@ -92,6 +92,14 @@ impl GrantSet {
         }
     }
 
+    /// The grants.
+    pub fn iter(&self) -> Box<dyn Iterator<Item = &Room> + '_> {
+        match &self.grants {
+            Grants::Few(grants) => Box::new(grants.iter()),
+            Grants::Many(index) => Box::new(index.rooms()),
+        }
+    }
+
     /// The grants, those with the same keys as `room` first.
     pub fn nearest_first<'a>(&'a self, room: &'a Room) -> Box<dyn Iterator<Item = &'a Room> + 'a> {
         match &self.grants {

@@ -6,6 +6,7 @@
 //! index looks once per mask that exists in the shape, however many rooms there are. Where the
 //! given room itself has `*`, posting lists per (shape, position, value) give the candidates.
 
+mod listing;
 mod matches;
 mod memory;
 mod posting;
@@ -306,19 +307,6 @@ impl<S: BuildHasher> RoomIndex<S> {
         let members = shape.map_or(&[][..], |shape| &self.shapes[shape as usize].members);
         let mut members = members.iter();
         members.any(|&id| self.meets(&self.rooms[id as usize], room))
-    }
-
-    /// The rooms, those of the tenant with the same keys as `room` first.
-    pub fn nearest_first(&self, tenant: TenantId, room: &Room) -> impl Iterator<Item = &Room> {
-        let shape = self.find_shape(tenant, room);
-        let members = shape.map_or(&[][..], |shape| &self.shapes[shape as usize].members);
-        let same = members.iter().map(|&id| &self.rooms[id as usize].room);
-        let others = self
-            .rooms
-            .iter()
-            .filter(move |(_, stored)| Some(stored.shape) != shape)
-            .map(|(_, stored)| &stored.room);
-        same.chain(others)
     }
 
     /// The positions of `room` that match every value.

@@ -39,6 +39,7 @@ mod registry;
 mod session;
 mod sessions;
 mod table;
+pub mod ticket;
 mod timer;
 mod transport;
 mod welcome;

@@ -28,6 +28,7 @@ mod rights;
 mod selection;
 mod settings;
 mod terms;
+mod tickets;
 mod tokens;
 mod waiting;
 mod websocket;

@@ -4,7 +4,7 @@ mod websocket;
 
 use ht_proto::subprotocol::Subprotocol;
 
-pub(crate) use self::websocket::WebSocket;
+pub(crate) use self::websocket::{TicketState, WebSocket};
 
 /// The transport of a session. Code that reads or writes a message matches on it, so that the
 /// compiler reports every position where another transport differs.
@@ -70,6 +70,23 @@ impl Transport {
             Self::WebSocket(websocket) => {
                 websocket.client = websocket.client.with_token(has_token);
             }
+        }
+    }
+
+    /// Whether the client may be let in again by a resume ticket.
+    pub(crate) fn ticket(&self) -> TicketState {
+        match self {
+            Self::WebSocket(websocket) => websocket.ticket,
+        }
+    }
+
+    /// Notes that of a client that gets tickets.
+    pub(crate) fn set_ticket(&mut self, ticket: TicketState) {
+        match self {
+            Self::WebSocket(websocket) if websocket.ticket != TicketState::Never => {
+                websocket.ticket = ticket;
+            }
+            Self::WebSocket(_) => {}
         }
     }
 

@@ -36,6 +36,9 @@ pub struct Welcome {
     pub expires_in: Option<u64>,
     /// The client authenticated with a token, and can send another one to replace it.
     pub has_token: bool,
+    /// The id of the former connection of a client whose resume ticket let it in: the answer is that
+    /// of the ticket.
+    pub resumed: Option<Uuid>,
     /// The position of a later command that makes the answer void, so that the API is queried again
     /// before the client is sent anything. None, until [`Shard::catch_up`] finds one.
     ///
@@ -80,12 +83,15 @@ impl Welcome {
             return 0;
         };
         let mut tested = Tested::default();
-        let candidate = Candidate {
-            id: self.id,
-            who: self.who.as_deref(),
-            grants,
-        };
-        let is_meant = command.selection.means(candidate, &mut tested);
+        let mut is_meant = false;
+        for id in self.resumed.into_iter().chain([self.id]) {
+            let candidate = Candidate {
+                id,
+                who: self.who.as_deref(),
+                grants,
+            };
+            is_meant |= command.selection.means(candidate, &mut tested);
+        }
         let units = command.selection.units() + tested.compared as u64 * cost::LOOK;
         match &command.action {
             _ if !is_meant => {}

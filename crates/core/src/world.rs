@@ -3,13 +3,14 @@
 use ht_proto::entry::TenantId;
 use ht_proto::hook::Hook;
 use ht_proto::room::Room;
-use ht_proto::server::Status;
+use ht_proto::server::{Resumption, Status};
 use uuid::Uuid;
 
 use crate::command::Command;
 use crate::connection::SessionKey;
 use crate::peer::Eviction;
 use crate::stats::Stats;
+use crate::ticket::Granted;
 
 /// One call into a shard: its time, and its environment.
 #[derive(Debug)]
@@ -115,6 +116,13 @@ pub trait World<P> {
 
     /// The token of [`Recheck::token`](crate::recheck::Recheck::token) is not used.
     fn token_rejected(&mut self, _key: SessionKey) {}
+
+    /// What lets the client of a session in again when it reconnects, for a client of our
+    /// subprotocol. `anew`: it has no ticket for these permissions. Without a ticket then, it gets
+    /// none.
+    fn resumption(&mut self, _peer: &mut P, _granted: &Granted<'_>, _anew: bool) -> Resumption {
+        Resumption::default()
+    }
 
     /// A session is live again: it has caught up, which took so many milliseconds.
     fn caught_up(&mut self, _ms: u64) {}

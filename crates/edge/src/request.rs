@@ -2,6 +2,7 @@
 
 use ht_frame::PerMessageDeflate;
 use ht_proto::subprotocol::Subprotocol;
+use ht_proto::ticket::ResumeOffer;
 use ht_proto::token::Token;
 use ht_telemetry::throttle::Throttles;
 use http::{HeaderValue, Request, Response};
@@ -33,6 +34,8 @@ pub struct RequestFacts {
     pub authenticate: bool,
     /// The client accepts unsolicited messages.
     pub events: bool,
+    /// The resume ticket that was offered as a subprotocol, beside ours.
+    pub resume: Option<ResumeOffer>,
     /// Value of `Sec-WebSocket-Accept`.
     accept: HeaderValue,
 }
@@ -68,6 +71,7 @@ impl RequestFacts {
             token: offer.token,
             authenticate: offer.authenticate,
             events: offer.events,
+            resume: offer.resume.filter(|_| offer.subprotocol.is_some()),
             accept,
         })
     }

@@ -1,6 +1,7 @@
 //! The client's offer in `Sec-WebSocket-Protocol` (RFC 6455 §11.3.4).
 
-use ht_proto::subprotocol::{AUTHENTICATE, EVENTS, Subprotocol, TOKEN_PREFIX};
+use ht_proto::subprotocol::{AUTHENTICATE, EVENTS, RESUME_PREFIX, Subprotocol, TOKEN_PREFIX};
+use ht_proto::ticket::ResumeOffer;
 use ht_proto::token::{Token, TokenError};
 use http::{HeaderMap, header};
 
@@ -15,6 +16,8 @@ pub(crate) struct Offer {
     pub(crate) authenticate: bool,
     /// The client accepts unsolicited messages. Has no effect without the subprotocol.
     pub(crate) events: bool,
+    /// The resume ticket. Has no effect without the subprotocol.
+    pub(crate) resume: Option<ResumeOffer>,
 }
 
 /// Why an offer is invalid: the client's fault, to be answered with 400.
@@ -42,6 +45,9 @@ impl Offer {
                 offer.authenticate = true;
             } else if name == EVENTS.as_bytes() {
                 offer.events = true;
+            } else if let Some(ticket) = name.strip_prefix(RESUME_PREFIX.as_bytes()) {
+                // Whatever is wrong with it, the API decides.
+                offer.resume = offer.resume.or(ResumeOffer::from_base64url(ticket));
             } else if let Some(token) = name.strip_prefix(TOKEN_PREFIX.as_bytes())
                 && encoded.replace(token).is_some()
             {
@@ -126,6 +132,7 @@ mod tests {
                 token: token(found),
                 authenticate: false,
                 events: false,
+                resume: None,
             };
             assert_eq!(offer(lines), Ok(expected), "{lines:?}");
         }
@@ -146,6 +153,28 @@ mod tests {
             assert_eq!(offer.subprotocol, Some(Subprotocol::V1));
         }
         assert_eq!(offer(&["high-templar.events"]).unwrap().subprotocol, None);
+    }
+
+    #[test]
+    fn a_resume_ticket_is_found_and_an_invalid_one_ignored() {
+        let found = |line: &str| offer(&[line]).unwrap().resume;
+        let first = found("high-templar.v1, high-templar.resume.YS5i");
+        assert_eq!(first, ResumeOffer::from_base64url(b"YS5i"));
+        assert!(first.is_some());
+        for line in [
+            "high-templar.resume.",
+            "high-templar.resume.YQ==",
+            "high-templar.resume._w",
+            "high-templar.resume",
+            &format!("high-templar.resume.{}", "a".repeat(12_000)),
+        ] {
+            assert!(
+                found(line).is_none_or(|offer| offer.parts().is_none()),
+                "{line}"
+            );
+        }
+        let second = found("high-templar.resume.YS5i, high-templar.resume.Yw");
+        assert_eq!(second, first);
     }
 
     #[test]
@@ -174,7 +203,7 @@ mod tests {
         fn no_offer_panics_and_only_ours_is_selected(
             names in proptest::collection::vec(prop_oneof![
                 "[!-~]{0,20}",
-                "high-templar\\.(v1|token\\.[A-Za-z0-9_-]{0,12}|authenticate|events|v2)",
+                "high-templar\\.(v1|(token|resume)\\.[A-Za-z0-9_-]{0,12}|authenticate|events|v2)",
             ], 0..6),
         ) {
             let line = names.join(", ");

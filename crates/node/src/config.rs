@@ -3,6 +3,7 @@
 mod memory;
 mod nodes;
 mod permissions;
+mod resume;
 mod rights;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub(crate) use crate::config::memory::HEAD_BYTES_MIN;
 pub use crate::config::memory::MemoryBounds;
 pub use crate::config::nodes::NodesConfig;
 pub use crate::config::permissions::{PermissionsConfig, Unreachable};
+pub use crate::config::resume::{RESUME_SECRET_BYTES_MIN, RESUME_SECRETS_MAX, ResumeConfig};
 pub use crate::config::rights::{RestrictedKey, Right, Rights};
 use ht_proto::trigger::TriggerLimits;
 
@@ -71,6 +73,8 @@ pub struct ServerConfig {
     pub window_file: Option<PathBuf>,
     /// How clients that may have missed publications are handled.
     pub recovery: RecoveryConfig,
+    /// How clients are let in again without a call to the API.
+    pub resume: ResumeConfig,
     /// How nodes on the same broker know of each other.
     pub nodes: NodesConfig,
     /// How the permissions of open connections are renewed.

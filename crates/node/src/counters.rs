@@ -12,6 +12,7 @@ use ht_proto::label::Label;
 
 pub(crate) use crate::counters::labels::{
     BootstrapOutcome, CommandName, ErrorStatus, KeyPosition, ListenerKind, ProbeFailure,
+    ResumeOutcome,
 };
 
 use crate::every_metric::every_metric;

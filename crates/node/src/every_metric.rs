@@ -170,6 +170,9 @@ macro_rules! every_metric {
                 observed catch_up_seconds = Read::Histogram(|now| now.node.totals.catch_ups());
                     "How long connections took to catch up with the live publications, after they came back or were held, in seconds"
                     "When its upper quantiles exceed a second: clients do not accept what they are sent, or many came back at once."
+                counted resumes by "outcome" ResumeOutcome;
+                    "Clients that offered a resume ticket, by outcome: except for `resumed` and `limit`, the API was called for them"
+                    "When another outcome than `resumed` becomes usual. `secret`: nodes have different `resume.secret`, or none. `old`: clients send `ping` less often than `resume.max_age`, or clocks differ. `epoch`, `age`, `ahead`, `gap`: as for `recoveries`. `credentials`: cookies that change often. `invalid`: somebody tries."
             }
 
             "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {

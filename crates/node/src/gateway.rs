@@ -81,6 +81,7 @@ impl Gateway {
         };
         let node = Arc::new(node);
         node.gaps.set_policy(config.recovery.gap_old);
+        node.tickets.set(&config.resume);
         node.set_memory_bounds(&config.limits);
         if broker.is_none() {
             node.lifecycle.connected();
@@ -147,6 +148,7 @@ impl Gateway {
         self.live.set(self.live.now().reloaded(config, rules));
         let node = &self.node;
         node.gaps.set_policy(config.recovery.gap_old);
+        node.tickets.set(&config.resume);
         node.set_memory_bounds(&config.limits);
         let in_force = ServerConfig {
             permissions: self.live.now().permissions,
@@ -243,6 +245,8 @@ impl Gateway {
     fn start_internal(&self, config: &ServerConfig, backend: Arc<dyn Backend>, listener: Listener) {
         let node = &self.node;
         let readiness = Readiness {
+            window: Arc::clone(&node.window),
+            tickets: Arc::clone(&node.tickets),
             lifecycle: Arc::clone(&node.lifecycle),
             memory: Arc::clone(&node.memory),
             descriptors: Arc::clone(&node.descriptors),
@@ -301,6 +305,8 @@ impl Gateway {
             backend,
             interner: Arc::clone(&node.interner),
             clock: node.call_clock(),
+            tickets: Arc::clone(&node.tickets),
+            window: Arc::clone(&node.window),
             permits: Arc::clone(&node.permits),
             memory: Arc::clone(&node.memory),
             counters: Arc::clone(counters),

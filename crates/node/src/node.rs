@@ -29,6 +29,7 @@ use crate::loads::Loads;
 use crate::memory::{Memory, allowance};
 use crate::peers::Peers;
 use crate::permissions::Mailbox;
+use crate::tickets::Tickets;
 use crate::totals::Totals;
 use crate::window::NodeWindow;
 
@@ -68,6 +69,8 @@ pub(crate) struct Node {
     pub(crate) log_retains: bool,
     /// The nodes on the same log.
     pub(crate) peers: Arc<Peers>,
+    /// What lets clients in again.
+    pub(crate) tickets: Arc<Tickets>,
 }
 
 impl Node {
@@ -108,6 +111,7 @@ impl Node {
             gaps: Arc::new(Gaps::new(shards)),
             log_retains: false,
             peers: Arc::new(Peers::new(&NodesConfig::default())),
+            tickets: Arc::default(),
         }
     }
 

@@ -5,6 +5,7 @@ mod bootstrap;
 mod connection;
 mod credentials;
 mod outcome;
+mod resume;
 mod upgrade;
 
 use std::io;

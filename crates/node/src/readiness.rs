@@ -21,6 +21,8 @@ use crate::lifecycle::Lifecycle;
 use crate::memory::Memory;
 use crate::node::Node;
 use crate::peers::Peers;
+use crate::tickets::Tickets;
+use crate::window::NodeWindow;
 
 /// Whether a node may receive traffic.
 pub(crate) struct Readiness {
@@ -31,6 +33,8 @@ pub(crate) struct Readiness {
     pub(crate) peers: Arc<Peers>,
     pub(crate) broker: Option<Arc<Broker>>,
     pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) window: Arc<NodeWindow>,
+    pub(crate) tickets: Arc<Tickets>,
 }
 
 impl Readiness {
@@ -64,7 +68,23 @@ impl Readiness {
         let guard = self.backend.guard().unwrap_or_default();
         let backend = guard.circuit_open.then(|| circuit_note(guard.unreachable));
         let backend = backend.map(str::to_owned);
-        backend.into_iter().chain(self.delivery.lagging()).collect()
+        let notes = backend.into_iter().chain(self.delivery.lagging());
+        notes.chain(self.window_note()).collect()
+    }
+
+    /// The window dropped what clients need that come back in time.
+    fn window_note(&self) -> Option<String> {
+        let max_age = self.tickets.max_age()?;
+        let size = self.window.size();
+        (size.is_cut && size.reach < max_age).then(|| {
+            format!(
+                "window: it reaches back {} s, and resume.max_age is {} s: clients that were away for \
+                 longer fetch again, and the API is called for them. Raise window.entries or \
+                 window.bytes",
+                size.reach.as_secs(),
+                max_age.as_secs()
+            )
+        })
     }
 }
 

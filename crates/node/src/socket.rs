@@ -15,6 +15,8 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use uuid::Uuid;
 
+use crate::tickets::Holder;
+
 /// A socket, and what is remembered of its client for hooks and logs.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -22,7 +24,7 @@ pub(crate) struct Socket {
     readiness: Readiness,
     /// Its client's address.
     pub(crate) address: Slot,
-    /// Only kept where a hook or a log needs it.
+    /// Only kept where a hook, a log or a resume ticket needs it.
     pub(crate) about: Option<Box<About>>,
 }
 
@@ -34,6 +36,8 @@ pub(crate) struct About {
     /// For the hooks, and to query the API again; `None` if no hook is configured and permissions
     /// are never checked again.
     pub(crate) credentials: Option<Arc<KeptCredentials>>,
+    /// For its resume tickets, if it gets any.
+    pub(crate) holder: Option<Box<Holder>>,
     /// When a ping hook was last called, in the shard's milliseconds.
     pub(crate) pinged: Option<u64>,
 }

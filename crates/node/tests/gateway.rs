@@ -12,7 +12,7 @@ use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     Matching, NodesConfig, PermissionsConfig, PublicConfig, ReadinessConfig, RecoveryConfig,
-    ServerConfig, ServerLimits, TcpOptions,
+    ResumeConfig, ServerConfig, ServerLimits, TcpOptions,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -72,6 +72,7 @@ fn config() -> ServerConfig {
         drain: DrainConfig::default(),
         window_file: None,
         recovery: RecoveryConfig::default(),
+        resume: ResumeConfig::default(),
         permissions: PermissionsConfig::default(),
         nodes: NodesConfig::default(),
     }

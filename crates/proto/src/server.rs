@@ -1,5 +1,7 @@
 //! Messages of the gateway. The spelling, spaces included, is that of the Python original.
 
+mod resumption;
+
 use std::fmt::Write;
 
 use crate::client::RequestId;
@@ -7,6 +9,8 @@ use crate::code::ErrorCode;
 use crate::cursor::{Cursor, CursorText, Part};
 use crate::labels;
 use crate::room::Room;
+
+pub use crate::server::resumption::Resumption;
 
 /// The answer to `ping`.
 pub const PONG: &str = "pong";
@@ -44,6 +48,20 @@ pub fn success_at(request_id: Option<&RequestId>, cursor: Option<Cursor>) -> Str
         write!(text, r#", "cursor": "{cursor}""#).expect("writing to a String cannot fail");
     }
     text.push('}');
+    text
+}
+
+/// The answer to a JSON `ping`, with how far the client has been sent everything.
+#[must_use]
+pub fn pong(
+    request_id: Option<&RequestId>,
+    cursor: Option<Cursor>,
+    resumption: &Resumption,
+) -> Vec<u8> {
+    let mut text = success_at(request_id, cursor).into_bytes();
+    text.pop();
+    resumption.put(&mut text);
+    text.push(b'}');
     text
 }
 
@@ -121,10 +139,20 @@ impl Recovery<'_> {
 }
 
 /// The first message to an admitted client that chose our [subprotocol](crate::subprotocol):
-/// `message`, which all clients are sent, with what such a client can use.
+/// `message`, which all clients are sent, with what such a client can use. `resumed`: its ticket let
+/// it in.
 #[must_use]
-pub fn with_features(message: &[u8], cursor: Cursor, features: &[Feature]) -> Vec<u8> {
+pub fn with_features(
+    message: &[u8],
+    cursor: Cursor,
+    (resumed, resumption): (bool, &Resumption),
+    features: &[Feature],
+) -> Vec<u8> {
     let mut text = open_with_cursor(message, cursor);
+    if resumed {
+        text.extend_from_slice(br#", "resumed": true"#);
+    }
+    resumption.put(&mut text);
     text.extend_from_slice(br#", "features": ["#);
     for (index, feature) in features.iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
@@ -135,10 +163,11 @@ pub fn with_features(message: &[u8], cursor: Cursor, features: &[Feature]) -> Ve
     text
 }
 
-/// This message, whose last member becomes the cursor of the client that is sent it.
+/// This message with the cursor of the client that is sent it, and with what lets it in again.
 #[must_use]
-pub fn with_cursor(message: &[u8], cursor: Cursor) -> Vec<u8> {
+pub fn with_cursor(message: &[u8], cursor: Cursor, resumption: &Resumption) -> Vec<u8> {
     let mut text = open_with_cursor(message, cursor);
+    resumption.put(&mut text);
     text.push(b'}');
     text
 }

@@ -23,6 +23,10 @@ impl Subprotocol {
 /// alphabet is that of a subprotocol's name. It is never selected.
 pub const TOKEN_PREFIX: &str = "high-templar.token.";
 
+/// The prefix of a [resume ticket](crate::ticket) that is offered beside [`Subprotocol::V1`], as if
+/// it were a subprotocol. It is never selected.
+pub const RESUME_PREFIX: &str = "high-templar.resume.";
+
 /// Offered by a client that will send its token in its first frame. It is never selected.
 pub const AUTHENTICATE: &str = "high-templar.authenticate";
 

@@ -1,6 +1,6 @@
 //! API keys of the internal listener: one, or several during key rotation.
 
-use ht_node::config::{API_KEYS_MAX, Secret};
+use ht_node::config::{API_KEYS_MAX, RESUME_SECRET_BYTES_MIN, RESUME_SECRETS_MAX, Secret};
 
 use crate::config::kind::{Kind, Wrong, form, quoted};
 use crate::config::mistake::{Mistakes, WrittenAt};
@@ -13,6 +13,30 @@ use crate::config::node::{Node, Value};
 pub(crate) struct ApiKeys {
     /// The setting.
     pub(crate) key: &'static str,
+    /// Most keys.
+    pub(crate) most: usize,
+    /// Shortest key, in bytes.
+    pub(crate) bytes_min: usize,
+}
+
+impl ApiKeys {
+    /// Keys that programs send.
+    pub(crate) const fn of(key: &'static str) -> Self {
+        Self {
+            key,
+            most: API_KEYS_MAX,
+            bytes_min: 1,
+        }
+    }
+
+    /// Secrets of resume tickets.
+    pub(crate) const fn of_tickets(key: &'static str) -> Self {
+        Self {
+            key,
+            most: RESUME_SECRETS_MAX,
+            bytes_min: RESUME_SECRET_BYTES_MIN,
+        }
+    }
 }
 
 impl Kind for ApiKeys {
@@ -21,14 +45,14 @@ impl Kind for ApiKeys {
     fn read(&self, node: &Node) -> Result<Vec<Secret>, Wrong> {
         let wrong = || Wrong::Says(format!("expected {}", self.expects()));
         let items = texts(node).ok_or_else(wrong)?;
-        if items.len() > API_KEYS_MAX {
+        if items.len() > self.most {
             return Err(wrong());
         }
         let mut mistakes = Mistakes::default();
         for item in &items {
             // The key travels in a header, where blanks at its ends would be lost.
             let text = item.text().unwrap_or_default();
-            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            if text.len() < self.bytes_min || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
                 let hint = form::hint(item);
                 let what = format!("expected {}{hint}", self.expects());
                 mistakes.add(&item.place, self.key, what);
@@ -42,8 +66,13 @@ impl Kind for ApiKeys {
     }
 
     fn expects(&self) -> String {
+        let length = match self.bytes_min {
+            0 | 1 => String::new(),
+            least => format!("at least {least} "),
+        };
+        let most = self.most;
         format!(
-            "a key of visible ASCII characters without blanks, a list of up to {API_KEYS_MAX} of \
+            "a key of {length}visible ASCII characters without blanks, a list of up to {most} of \
              them, or \"\" for none"
         )
     }
@@ -147,9 +176,7 @@ mod tests {
             (in_file("new\r\n\r\nold"), &["new", "old"]),
             (in_file("[\"new\",\n \"old\"]"), &["new", "old"]),
         ] {
-            let kind = ApiKeys {
-                key: "internal.api_key",
-            };
+            let kind = ApiKeys::of("internal.api_key");
             let keys = kind.read(&node).unwrap();
             let keys: Vec<_> = keys.iter().map(|Secret(key)| key.as_str()).collect();
             assert_eq!(keys, expected, "{node:?}");
@@ -173,9 +200,7 @@ mod tests {
             in_file("geheim\nge heim"),
             in_file(&many.join("\n")),
         ] {
-            let kind = ApiKeys {
-                key: "internal.api_key",
-            };
+            let kind = ApiKeys::of("internal.api_key");
             let mut mistakes = Mistakes::default();
             assert_eq!(kind.take(&node, kind.key, &mut mistakes), None, "{node:?}");
             let text = mistakes.to_string();

@@ -7,8 +7,8 @@ use ht_backend::ForwardRules;
 use ht_backend::config::HeaderSource;
 use ht_core::window::Reader;
 use ht_node::config::{
-    GapPolicy, Listen, Matching, OriginsWritten, PermissionsConfig, RecoverySettings, Right,
-    Secret, ServerConfig, Unreachable,
+    GapPolicy, Listen, Matching, OriginsWritten, PermissionsConfig, RecoverySettings, ResumeConfig,
+    Right, Secret, ServerConfig, Unreachable,
 };
 
 use ht_node::live::{LiveSettings, shard_settings};
@@ -147,6 +147,12 @@ const EVERY: &[(&str, &str)] = &[
     ("recovery.bytes", r#""2MiB""#),
     ("recovery.gap_old", r#""ignore""#),
     ("recovery.gap_period", r#""4s""#),
+    ("resume.enabled", "false"),
+    ("resume.max_age", r#""45s""#),
+    (
+        "resume.secret",
+        r#"["new-secret-of-the-tickets-which-is-long", "old-secret-of-the-tickets-which-is-long"]"#,
+    ),
     ("permissions.recheck", "false"),
     ("permissions.hold_timeout", r#""5s""#),
     ("permissions.unreachable", r#""keep""#),
@@ -220,6 +226,13 @@ fn assert_every(config: &Config) {
     };
     assert_eq!(server.recovery.replay, replay);
     let secs = std::time::Duration::from_secs;
+    let secret = |age: &str| Secret(format!("{age}-secret-of-the-tickets-which-is-long"));
+    let resume = ResumeConfig {
+        enabled: false,
+        max_age: secs(45),
+        secrets: vec![secret("new"), secret("old")],
+    };
+    assert_eq!(server.resume, resume);
     let permissions = PermissionsConfig {
         recheck: false,
         calls_max: 3,

@@ -11,7 +11,7 @@ use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, Compression, DrainConfig, HookQueueConfig, InternalConfig,
     KeepaliveConfig, Listen, Matching, NodesConfig, PermissionsConfig, PublicConfig,
-    ReadinessConfig, RecoveryConfig, ServerConfig, ServerLimits, TcpOptions,
+    ReadinessConfig, RecoveryConfig, ResumeConfig, ServerConfig, ServerLimits, TcpOptions,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -159,6 +159,7 @@ fn server(options: &DemoOptions, build: BuildInfo) -> ServerConfig {
         },
         window_file: None,
         recovery: RecoveryConfig::default(),
+        resume: ResumeConfig::default(),
         permissions: PermissionsConfig::default(),
         nodes: NodesConfig::default(),
     }

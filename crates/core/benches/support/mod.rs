@@ -144,6 +144,7 @@ fn open_with(
         expires_in: None,
         has_token: false,
         invalidated_at: None,
+        resumed: None,
         events: false,
         deflate,
         subprotocol,

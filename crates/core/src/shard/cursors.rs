@@ -133,11 +133,20 @@ impl<P: Peer> Shard<P> {
     }
 
     /// The first message to a client, with what its subprotocol adds.
-    pub(super) fn first_message(&self, id: ConnectionId, message: &[u8]) -> Vec<u8> {
-        match self.sessions[id.index()].transport.subprotocol() {
-            None => message.to_vec(),
-            Some(_) => server::with_features(message, self.reached(id), self.features()),
+    /// `resumed`: its ticket let it in.
+    pub(super) fn first_message(
+        &mut self,
+        id: ConnectionId,
+        message: &[u8],
+        resumed: bool,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Vec<u8> {
+        if !self.has_subprotocol(id) {
+            return message.to_vec();
         }
+        let resumption = self.resumption(id, turn);
+        let resumed = (resumed, &resumption);
+        server::with_features(message, self.reached(id), resumed, self.features())
     }
 
     fn features(&self) -> &'static [Feature] {
@@ -155,8 +164,9 @@ impl<P: Peer> Shard<P> {
         replies: &mut Vec<u8>,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
-        let answer = server::success_at(name, self.cursor(id));
-        self.reply(id, answer.as_bytes(), replies);
+        let resumption = self.resumption_of_ping(id, turn);
+        let answer = server::pong(name, self.cursor(id), &resumption);
+        self.reply(id, &answer, replies);
         let peer = &mut self.sessions[id.index()].peer;
         turn.world.hook(Hook::Ping, peer, turn.now);
     }

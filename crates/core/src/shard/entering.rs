@@ -113,6 +113,7 @@ impl<P: Peer> Shard<P> {
             invalidated_at,
             expires_in,
             has_token,
+            resumed,
             ..
         } = welcome;
         self.budget.spend(cost::OPEN);
@@ -125,7 +126,7 @@ impl<P: Peer> Shard<P> {
                     self.hold_newcomer(key, position);
                 } else {
                     self.begin_term(key, expires_in, turn.now);
-                    self.greet(id, &message, turn);
+                    self.greet(id, &message, resumed.is_some(), turn);
                 }
             }
             Admission::Refused(_) | Admission::TurnedAway(_) | Admission::Disconnected(_) => {
@@ -134,17 +135,18 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Sends its first message to a session that is admitted.
+    /// Sends its first message to a session that is admitted. `resumed`: by a ticket.
     pub(super) fn greet(
         &mut self,
         id: ConnectionId,
         message: &[u8],
+        resumed: bool,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         self.stats.admitted += 1;
         let peer = &mut self.sessions[id.index()].peer;
         turn.world.hook(Hook::Connect, peer, turn.now);
-        let message = self.first_message(id, message);
+        let message = self.first_message(id, message, resumed, turn);
         self.send_first(id, &message, turn);
     }
 

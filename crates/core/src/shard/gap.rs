@@ -201,6 +201,9 @@ impl<P: Peer> Shard<P> {
         let Some(id) = self.sessions.find(key).filter(|id| self.is_open(*id)) else {
             return;
         };
+        if cause == GapCause::Broker {
+            self.suspend_ticket(id);
+        }
         self.fan_out.passed = self.fan_out.passed.max(upto);
         let held = self.holds.get(key).map(|hold| hold.upto);
         match held {

@@ -164,6 +164,7 @@ impl<P: Peer> Shard<P> {
         let Some(id) = self.sessions.find(key).filter(|id| self.is_open(*id)) else {
             return;
         };
+        self.suspend_ticket(id);
         match self.holds.state(key) {
             State::Live => self.begin_hold(id, not_before, reason),
             State::Awaiting => self.await_answer(key, not_before, reason),
@@ -173,7 +174,9 @@ impl<P: Peer> Shard<P> {
 
     /// Holds a session whose answer is void since a position, before it is sent anything.
     pub(super) fn hold_newcomer(&mut self, key: SessionKey, not_before: u64) {
-        self.begin_hold(ConnectionId(key.slot), not_before, RecheckReason::Newcomer);
+        let id = ConnectionId(key.slot);
+        self.suspend_ticket(id);
+        self.begin_hold(id, not_before, RecheckReason::Newcomer);
     }
 
     fn begin_hold(&mut self, id: ConnectionId, not_before: u64, reason: RecheckReason) {
@@ -293,7 +296,7 @@ impl<P: Peer> Shard<P> {
         if is_newcomer {
             // It was sent nothing yet, so it missed nothing.
             self.gaps.missed_nothing(key.slot as usize);
-            self.greet(ConnectionId(key.slot), welcome, turn);
+            self.greet(ConnectionId(key.slot), welcome, false, turn);
         }
     }
 

@@ -100,7 +100,8 @@ impl<P: Peer> Shard<P> {
     ) {
         if self.sessions[id.index()].transport.has_events() {
             let cursor = self.cursor(id);
-            let told = cursor.map(|cursor| server::with_cursor(event, cursor));
+            let resumption = self.resumption(id, turn);
+            let told = cursor.map(|cursor| server::with_cursor(event, cursor, &resumption));
             self.put_message(id, told.as_deref().unwrap_or(event), turn);
         }
     }
@@ -120,7 +121,8 @@ impl<P: Peer> Shard<P> {
             NewWho::Whole(who) => who.cloned(),
             NewWho::Relabelled(permit) => permit.who(old.as_deref()).map(Arc::new),
         };
-        if old != new {
+        let is_other = old != new;
+        if is_other {
             let names = [old.as_deref(), new.as_deref()];
             let names = names.into_iter().flatten().map(|who| who.names().count());
             self.budget.spend(names.sum::<usize>() as u64 * cost::NAME);
@@ -134,6 +136,7 @@ impl<P: Peer> Shard<P> {
         }
         let is_changed = !Arc::ptr_eq(&before, change.grants);
         self.stats.permissions_changed += u64::from(is_changed);
+        self.confirm_ticket(id, is_changed || is_other);
         is_changed
     }
 

@@ -124,6 +124,12 @@ impl Terms {
         (*moment <= now).then_some(*key)
     }
 
+    /// How long the permissions of a session still hold, in ms; none: until its connection ends.
+    pub(super) fn expires_in(&self, key: SessionKey, now: u64) -> Option<u64> {
+        let term = self.get(key)?.term?;
+        Some(term.end.saturating_sub(now))
+    }
+
     /// Whether the API is queried about a session that is not held. Not any more, after this.
     pub(super) fn take_asked(&mut self, key: SessionKey) -> bool {
         let is_asked = self.get(key).is_some_and(|moments| moments.is_asked);
@@ -199,9 +205,10 @@ impl<P: Peer> Shard<P> {
         within: u32,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
-        if self.sessions.find(key).is_none() {
+        let Some(id) = self.sessions.find(key) else {
             return;
-        }
+        };
+        self.suspend_ticket(id);
         // Its turn comes after its moment, but never after the span.
         let Some(span) = u64::from(within).checked_sub(GRAIN) else {
             return self.hold_or_close(key, position, RecheckReason::Command, turn);

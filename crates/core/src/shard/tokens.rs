@@ -130,6 +130,8 @@ impl<P: Peer> Shard<P> {
         self.uncharge_peer(id, turn);
         let peer = &mut self.sessions[id.index()].peer;
         turn.world.token_accepted(key, peer);
+        // Its ticket is of the former token.
+        self.confirm_ticket(id, true);
         self.charge_peer(id, turn);
         let transport = &self.sessions[id.index()].transport;
         let reply = match transport.subprotocol() {

@@ -15,6 +15,21 @@ pub(crate) struct WebSocket {
     pub(crate) client: Abilities,
     /// Whether the session is listed for an unfinished message.
     pub(crate) unfinished: bool,
+    /// Whether the client may be let in again without a call to the API.
+    pub(crate) ticket: TicketState,
+}
+
+/// Whether a client may be let in again by a resume ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TicketState {
+    /// It gets no ticket.
+    Never,
+    /// It has one.
+    Given,
+    /// It is to be given one: it has none, or its permissions have changed.
+    Due,
+    /// Its permissions may have changed: it gets neither ticket nor proof.
+    Suspended,
 }
 
 /// What a client is able to do beside what all are. One byte: there may be very many clients.
@@ -65,6 +80,10 @@ impl WebSocket {
                 false => Abilities::None,
             },
             unfinished: false,
+            ticket: match subprotocol {
+                Some(Subprotocol::V1) => TicketState::Due,
+                None => TicketState::Never,
+            },
         }
     }
 }

@@ -137,6 +137,36 @@ labels! {
     }
 }
 
+labels! {
+    /// Result of a resume ticket.
+    pub(crate) enum ResumeOutcome {
+        /// The client was let in without a call to the API.
+        Resumed = "resumed",
+        /// A limit of connections or memory is reached.
+        Limit = "limit",
+        /// It is malformed, or its signature is.
+        Invalid = "invalid",
+        /// It was signed with another secret.
+        Secret = "secret",
+        /// It is of a client with other credentials.
+        Credentials = "credentials",
+        /// Its proof is too old, or of a clock that is ahead.
+        Old = "old",
+        /// The permissions in it have expired.
+        Expired = "expired",
+        /// Its cursor is of another life of the log.
+        Epoch = "epoch",
+        /// The window does not reach back to its cursor.
+        Age = "age",
+        /// This node has not read the log up to its cursor.
+        Ahead = "ahead",
+        /// Commands may have been missed since.
+        Gap = "gap",
+        /// A command since then selects the client.
+        Command = "command",
+    }
+}
+
 /// Result of a bootstrap call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BootstrapOutcome {

@@ -12,6 +12,7 @@ use ht_proto::label::Label;
 
 use crate::counters::{
     BootstrapOutcome, CommandName, ErrorStatus, KeyPosition, ListenerKind, ProbeFailure,
+    ResumeOutcome,
 };
 use crate::every_metric::every_metric;
 use crate::gaps::GapReason;

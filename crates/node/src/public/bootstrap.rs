@@ -10,6 +10,7 @@ use ht_edge::request::RequestFacts;
 use ht_proto::close::Close;
 use ht_proto::subprotocol::Subprotocol;
 use ht_telemetry::throttle::Throttles;
+use uuid::Uuid;
 
 use crate::config::ServerLimits;
 use crate::counters::{BootstrapOutcome, Counters};
@@ -17,8 +18,10 @@ use crate::interner::Interner;
 use crate::live::LiveSettings;
 use crate::memory::Memory;
 use crate::permitted::{self, Permitted};
-use crate::public::outcome::Outcome;
+use crate::public::outcome::{Admitted, Outcome};
+use crate::tickets::{Holder, Tickets};
 use crate::verdict;
+use crate::window::NodeWindow;
 
 /// Reconnect span of clients that were rejected because memory is short, in ms.
 const SPREAD: u32 = 20_000;
@@ -29,6 +32,8 @@ pub(crate) struct Bootstrap {
     pub(crate) interner: Arc<Interner>,
     /// Numbers the calls.
     pub(crate) clock: CallClock,
+    pub(crate) tickets: Arc<Tickets>,
+    pub(crate) window: Arc<NodeWindow>,
     pub(crate) permits: Arc<Permits>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) counters: Arc<Counters>,
@@ -38,13 +43,17 @@ pub(crate) struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Authenticates a client, within `limits.handshake_timeout`. Counts and logs the result.
+    /// Authenticates a client by its resume ticket or a call to the API, within
+    /// `limits.handshake_timeout`. Counts and logs the result.
     pub(super) async fn ask(
         &self,
         settings: &LiveSettings,
         facts: &RequestFacts,
         credentials: Credentials,
     ) -> Outcome {
+        if let Some(outcome) = self.resume(settings, facts, &credentials) {
+            return outcome;
+        }
         let asked_at = (self.clock)();
         let answer = self.backend.bootstrap(&credentials);
         match tokio::time::timeout(settings.limits.handshake_timeout, answer).await {
@@ -66,24 +75,37 @@ impl Bootstrap {
         permissions: &Permissions,
         credentials: &Credentials,
     ) -> Outcome {
-        let counter = &self.counters.bootstraps;
-        if self.memory.is_short() {
-            counter.add(BootstrapOutcome::Admitted);
-            self.counters.handshake_errors.add(HandshakeError::Memory);
-            return Outcome::Refused(Close::OVERLOADED.within(SPREAD));
-        }
-        let Some(list) = permitted::rooms(permissions) else {
+        let Some(outcome) = self.admit(settings, facts, permissions, credentials, None) else {
             return self.refused(facts, &Refusal::AllowedRooms);
         };
-        counter.add(BootstrapOutcome::Admitted);
+        self.counters.bootstraps.add(BootstrapOutcome::Admitted);
         verdict::warn_of_ignored(&self.throttles, Some(facts.id), &permissions.ignored);
+        outcome
+    }
+
+    /// Admits a client, unless memory or the connections of its user are at their limit. `resumed`:
+    /// the id of its former connection, if its resume ticket lets it in. None: the rooms are not a
+    /// list of objects.
+    pub(super) fn admit(
+        &self,
+        settings: &LiveSettings,
+        facts: &RequestFacts,
+        permissions: &Permissions,
+        credentials: &Credentials,
+        resumed: Option<Uuid>,
+    ) -> Option<Outcome> {
+        if self.memory.is_short() {
+            self.counters.handshake_errors.add(HandshakeError::Memory);
+            return Some(Outcome::Refused(Close::OVERLOADED.within(SPREAD)));
+        }
+        let list = permitted::rooms(permissions)?;
         let user = permissions.user_id.as_deref();
         let user = match user
             .map(|user| self.take_user(&settings.limits, user))
             .transpose()
         {
             Ok(user) => user,
-            Err(close) => return Outcome::Refused(close),
+            Err(close) => return Some(Outcome::Refused(close)),
         };
         let permitted = Permitted::new(
             &self.interner,
@@ -95,13 +117,18 @@ impl Bootstrap {
         let kept = self
             .keeps_credentials
             .then(|| self.interner.credentials(credentials));
-        Outcome::Admitted {
+        let gets_tickets = facts.subprotocol.is_some() && self.tickets.are_given();
+        let holder =
+            gets_tickets.then(|| Box::new(Holder::new(&settings.rules.identity(credentials))));
+        Some(Outcome::Admitted(Box::new(Admitted {
             permitted,
             asked_at: permissions.asked_at.unwrap_or_default(),
             user,
             credentials: kept,
+            holder,
             has_token: settings.permissions.recheck && settings.rules.have_token(credentials),
-        }
+            resumed,
+        })))
     }
 
     /// Clients without our subprotocol get the same close code as ever.

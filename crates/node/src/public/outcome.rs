@@ -11,31 +11,40 @@ use ht_edge::permits::{ConnectionPermit, UserPermit};
 use ht_edge::request::RequestFacts;
 use ht_proto::close::Close;
 use ht_proto::server;
+use uuid::Uuid;
 
 use crate::inbox::{Answered, NewConnection};
 use crate::loads::Load;
 use crate::permitted::Permitted;
 use crate::socket::{About, Socket};
+use crate::tickets::Holder;
 
 /// Result of authenticating a client.
 pub(super) enum Outcome {
-    /// The API admits the client.
-    Admitted {
-        /// What it permits.
-        permitted: Permitted,
-        /// When the API was called.
-        asked_at: CallTime,
-        /// Permit among the connections of its user.
-        user: Option<UserPermit>,
-        /// Those that are kept while the connection is open; `None` if nothing needs them.
-        credentials: Option<Arc<KeptCredentials>>,
-        /// It can send another token while it is connected.
-        has_token: bool,
-    },
+    /// The client is admitted.
+    Admitted(Box<Admitted>),
     /// The API rejects it or could not be called, or a limit is reached.
     Refused(Close),
     /// Its first frame is not a valid authentication.
     Unauthenticated,
+}
+
+/// A client that is admitted.
+pub(super) struct Admitted {
+    /// What the API permits it.
+    pub(super) permitted: Permitted,
+    /// When the API was called.
+    pub(super) asked_at: CallTime,
+    /// Permit among the connections of its user.
+    pub(super) user: Option<UserPermit>,
+    /// Those that are kept while the connection is open; `None` if nothing needs them.
+    pub(super) credentials: Option<Arc<KeptCredentials>>,
+    /// For its resume tickets, if it gets any.
+    pub(super) holder: Option<Box<Holder>>,
+    /// It can send another token while it is connected.
+    pub(super) has_token: bool,
+    /// The id of its former connection, if its resume ticket let it in.
+    pub(super) resumed: Option<Uuid>,
 }
 
 impl Outcome {
@@ -84,6 +93,7 @@ impl Outcome {
             gap: 0,
             expires_in: None,
             has_token: false,
+            resumed: None,
             invalidated_at: None,
             events: facts.events,
             deflate: facts.deflate,
@@ -91,20 +101,24 @@ impl Outcome {
         };
         let mut about = None;
         match self {
-            Self::Admitted {
-                permitted,
-                asked_at,
-                user,
-                credentials,
-                has_token,
-            } => {
+            Self::Admitted(admitted) => {
+                let Admitted {
+                    permitted,
+                    asked_at,
+                    user,
+                    credentials,
+                    holder,
+                    has_token,
+                    resumed,
+                } = *admitted;
                 welcome.message = permitted.welcome();
                 welcome.admission = Admission::Admitted(permitted.grants);
                 welcome.who = permitted.who;
                 welcome.expires_in = permitted.expires_in;
                 (welcome.asked_at, welcome.gap) = (asked_at.commands, asked_at.gap);
                 welcome.has_token = has_token;
-                about = about_client(facts, user.as_ref(), credentials);
+                welcome.resumed = resumed;
+                about = about_client(facts, user.as_ref(), credentials, holder);
                 permit.user = user;
             }
             Self::Refused(close) => welcome.admission = Admission::Refused(close),
@@ -124,14 +138,17 @@ fn about_client(
     facts: &RequestFacts,
     user: Option<&UserPermit>,
     credentials: Option<Arc<KeptCredentials>>,
+    holder: Option<Box<Holder>>,
 ) -> Option<Box<About>> {
     let user = user.and_then(UserPermit::user);
     let is_logged = tracing::enabled!(tracing::Level::DEBUG);
-    (user.is_some() || credentials.is_some() || is_logged).then(|| {
+    let is_known = user.is_some() || credentials.is_some() || holder.is_some();
+    (is_known || is_logged).then(|| {
         Box::new(About {
             id: facts.id,
             user,
             credentials,
+            holder,
             pinged: None,
         })
     })

@@ -95,6 +95,8 @@ impl Setting {
 
 fn readiness(node: &Node) -> Readiness {
     Readiness {
+        window: Arc::clone(&node.window),
+        tickets: Arc::clone(&node.tickets),
         lifecycle: Arc::clone(&node.lifecycle),
         memory: Arc::clone(&node.memory),
         descriptors: Arc::clone(&node.descriptors),

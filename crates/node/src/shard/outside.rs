@@ -4,7 +4,7 @@ mod rechecks;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ht_broker::Broker;
 use ht_control::interest::InterestIndex;
@@ -13,13 +13,14 @@ use ht_core::peer::Eviction;
 use ht_core::recheck::Recheck;
 use ht_core::shard::SessionKey;
 use ht_core::stats::Stats;
+use ht_core::ticket::Granted;
 use ht_core::world::{AuthenticationEnd, Over, World};
 use ht_edge::permits::{Permits, Slot};
 use ht_edge::rejection::HandshakeError;
 use ht_proto::entry::TenantId;
 use ht_proto::hook::Hook;
 use ht_proto::room::Room;
-use ht_proto::server::Status;
+use ht_proto::server::{Resumption, Status};
 use ht_telemetry::throttle::Throttles;
 use uuid::Uuid;
 
@@ -33,6 +34,7 @@ use crate::loads::Loads;
 use crate::node::Node;
 use crate::shard::outside::rechecks::Rechecks;
 use crate::socket::Socket;
+use crate::tickets::Tickets;
 use crate::totals::Totals;
 
 /// Minimum capacity of the table of waits.
@@ -55,6 +57,7 @@ pub(crate) struct Outside {
     /// State of clients that are not authenticated.
     waits: HashMap<SessionKey, Wait>,
     rechecks: Rechecks,
+    tickets: Arc<Tickets>,
 }
 
 impl Outside {
@@ -84,6 +87,7 @@ impl Outside {
             counters: Arc::clone(&node.counters),
             waits: HashMap::new(),
             rechecks: Rechecks::new(index, node, live),
+            tickets: Arc::clone(&node.tickets),
         }
     }
 
@@ -225,6 +229,14 @@ impl World<Socket> for Outside {
 
     fn token_rejected(&mut self, key: SessionKey) {
         self.rechecks.token_rejected(key);
+    }
+
+    fn resumption(&mut self, peer: &mut Socket, granted: &Granted<'_>, anew: bool) -> Resumption {
+        let about = peer.about.as_mut();
+        let Some(holder) = about.and_then(|about| about.holder.as_mut()) else {
+            return Resumption::default();
+        };
+        self.tickets.give(holder, granted, anew, SystemTime::now())
     }
 
     fn caught_up(&mut self, ms: u64) {

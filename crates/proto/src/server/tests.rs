@@ -85,7 +85,43 @@ fn cursors_are_members_at_the_end() {
         r#"{"code": "success", "cursor": "k3f9ab-1742-aB3x"}"#
     );
     assert_eq!(success_at(None, None), SUCCESS);
-    let first = with_features(authorized("[]").as_bytes(), cursor, &[Feature::Ping; 2]);
+    let none = Resumption::default();
+    let both = Resumption {
+        ticket: Some("v1.a".to_owned()),
+        proof: Some("b".to_owned()),
+    };
+    for (resumption, expected) in [
+        (
+            &none,
+            r#"{"code": "success", "cursor": "k3f9ab-1742-aB3x"}"#,
+        ),
+        (
+            &both,
+            r#"{"code": "success", "cursor": "k3f9ab-1742-aB3x", "ticket": "v1.a", "proof": "b"}"#,
+        ),
+    ] {
+        assert_eq!(pong(None, Some(cursor), resumption), expected.as_bytes());
+    }
+    let authorized = authorized("[]");
+    let first = with_features(
+        authorized.as_bytes(),
+        cursor,
+        (true, &both),
+        &[Feature::Ping],
+    );
+    assert_eq!(
+        str::from_utf8(&first).unwrap(),
+        concat!(
+            r#"{"is_authorized": true, "allowed_rooms": [], "cursor": "k3f9ab-1742-aB3x", "#,
+            r#""resumed": true, "ticket": "v1.a", "proof": "b", "features": ["ping"]}"#
+        )
+    );
+    let first = with_features(
+        authorized.as_bytes(),
+        cursor,
+        (false, &none),
+        &[Feature::Ping; 2],
+    );
     assert_eq!(
         str::from_utf8(&first).unwrap(),
         concat!(
@@ -94,7 +130,7 @@ fn cursors_are_members_at_the_end() {
         )
     );
     assert_eq!(
-        with_cursor(permissions("[]").as_bytes(), cursor),
+        with_cursor(permissions("[]").as_bytes(), cursor, &none),
         br#"{"type": "permissions", "allowed_rooms": [], "cursor": "k3f9ab-1742-aB3x"}"#
     );
     let request_id = &name.clone().unwrap();

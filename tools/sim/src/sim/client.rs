@@ -271,6 +271,7 @@ impl Sim {
             asked_at,
             gap: said.gap,
             invalidated_at: None,
+            resumed: None,
             expires_in: None,
             has_token: false,
             events: has_events,

@@ -11,7 +11,7 @@ use crate::publication::Publication;
 use crate::registry::SubscriptionId;
 use crate::session::Pending;
 use crate::sessions::Sessions;
-use crate::shard::queue::{Item, Running};
+use crate::shard::queue::{Item, Running, Task};
 use crate::timer::NONE;
 
 /// Publications on their way to connections, and commands among them.
@@ -100,6 +100,12 @@ impl FanOut {
             Some(Item::Publications(batch)) => Some(batch.get(self.matched)?.position),
             _ => None,
         }
+    }
+
+    /// Whether a command has begun that may not have reached all of its sessions.
+    pub(in crate::shard) fn is_executing(&self) -> bool {
+        let running = self.running.as_ref().map(|running| &running.task);
+        matches!(running, Some(Task::Command(..) | Task::CloseAll(..)))
     }
 
     /// Up to which position a connection with this list was sent everything.

@@ -247,6 +247,7 @@ impl World {
             expires_in: self.expires_in,
             has_token: self.has_token,
             invalidated_at: None,
+            resumed: None,
             events,
             deflate,
             subprotocol,

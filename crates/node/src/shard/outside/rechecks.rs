@@ -15,6 +15,7 @@ use crate::live::Live;
 use crate::node::Node;
 use crate::permissions::{Asker, Mailbox, Request};
 use crate::socket::Socket;
+use crate::tickets::Holder;
 
 /// The requests of a shard.
 pub(super) struct Rechecks {
@@ -79,6 +80,10 @@ impl Rechecks {
         if let Some(credentials) = self.with_token.remove(&key)
             && let Some(about) = &mut peer.about
         {
+            if let Some(holder) = &mut about.holder {
+                let rules = &self.live.now().rules;
+                **holder = Holder::new(&rules.identity(&credentials.restore()));
+            }
             about.credentials = Some(credentials);
         }
         self.shrink();
