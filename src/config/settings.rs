@@ -49,12 +49,8 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 
-fn any_tcp(text: &str) -> Listen {
-    Listen::Tcp(text.parse().expect("a default address is one"))
-}
-
 settings! {
-    listen: Listen, restart "listen", Address, any_tcp("0.0.0.0:5000"),
+    listen: Listen, restart "listen", Address, Address::tcp("0.0.0.0:5000"),
         "Where browsers connect, at `websocket_path`. Nothing that can publish or inspect is served here.";
     websocket_path: String, live "websocket_path", UrlPath, PublicConfig::default().websocket_path,
         "Path of the WebSocket on `listen`, as the gateway receives it: without a prefix that a proxy removes. It is served with and without the trailing slash.";
@@ -79,7 +75,7 @@ settings! {
     origins_require: bool, live "origins.require", Flag, false,
         "Also reject clients without an `Origin` header. Browsers always send one, other programs need not.";
 
-    internal_listen: Listen, restart "internal.listen", Address, any_tcp("127.0.0.1:8002"),
+    internal_listen: Listen, restart "internal.listen", Address, Address::tcp("127.0.0.1:8002"),
         "Internal listener: triggers, metrics and health checks. On addresses other than loopback it requires `internal.api_key`.";
     internal_api_key: Vec<Secret>, live secret "internal.api_key", ApiKeys::of("internal.api_key"), Vec::new(),
         "API key that requests to `/trigger/`, `/metrics` and `/nodes/` must carry as `Authorization: Bearer <key>`. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one key a line) holds several keys, any of which is accepted, so that a key can be replaced without an interruption: `high_templar_api_key_uses_total` counts the requests by the position of their key. A comma in a variable is part of the key. Empty: no key is required.";

@@ -148,7 +148,7 @@ impl Gateway {
         self.live.set(self.live.now().reloaded(config, rules));
         let node = &self.node;
         node.gaps.set_policy(config.recovery.gap_old);
-        node.tickets.set(&config.resume);
+        node.tickets.set(&self.live.now().resume);
         node.set_memory_bounds(&config.limits);
         let in_force = ServerConfig {
             permissions: self.live.now().permissions,

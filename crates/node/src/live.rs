@@ -17,7 +17,7 @@ use ht_core::window::Reader;
 
 use crate::config::{
     AuthConfig, DrainConfig, HostPattern, PermissionsConfig, PublicConfig, RecoveryConfig,
-    RestrictedKey, Secret, ServerConfig, ServerLimits, TcpOptions,
+    RestrictedKey, ResumeConfig, Secret, ServerConfig, ServerLimits, TcpOptions,
 };
 
 /// The settings of the control side that [`crate::Gateway::reload`] changes. Clones share them.
@@ -45,6 +45,8 @@ pub struct LiveSettings {
     pub drain: DrainConfig,
     /// How clients that may have missed publications are handled.
     pub recovery: RecoveryConfig,
+    /// How clients are let in again without a call to the API.
+    pub resume: ResumeConfig,
     /// Options of the sockets of clients that are accepted from now on.
     pub tcp: TcpOptions,
     /// What is forwarded to the API.
@@ -68,6 +70,7 @@ impl LiveSettings {
             auth: config.auth,
             drain: config.drain,
             recovery: config.recovery,
+            resume: config.resume.clone(),
             tcp: config.tcp.clone(),
             rules,
             permissions: config.permissions,

@@ -15,6 +15,13 @@ const UNIX_PATH_MAX: usize = 107;
 /// An address to listen on. The mode of a unix socket is set later.
 pub(crate) struct Address;
 
+impl Address {
+    /// A default: an address of TCP.
+    pub(crate) fn tcp(text: &str) -> Listen {
+        Listen::Tcp(text.parse().expect("a default address is one"))
+    }
+}
+
 impl Kind for Address {
     type Value = Listen;
 

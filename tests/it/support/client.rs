@@ -248,14 +248,15 @@ impl Client {
         String::from_utf8(frame.payload).expect("UTF-8")
     }
 
-    /// The next frame, which must be JSON in text; without the cursor and the features that clients
-    /// of our subprotocol get.
+    /// The next frame, which must be JSON in text; without the cursor, the features and the resume
+    /// ticket that clients of our subprotocol get.
     #[track_caller]
     pub(crate) fn expect_json(&mut self) -> Value {
         let mut message = self.expect_whole();
         if let Some(members) = message.as_object_mut() {
-            members.remove("cursor");
-            members.remove("features");
+            for name in ["cursor", "features", "ticket", "proof"] {
+                members.remove(name);
+            }
         }
         message
     }

@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderValue};
 
 use super::*;
 use crate::config::{
-    AuthConfig, DrainConfig, PermissionsConfig, PublicConfig, RecoveryConfig, ServerLimits,
-    TcpOptions,
+    AuthConfig, DrainConfig, PermissionsConfig, PublicConfig, RecoveryConfig, ResumeConfig,
+    ServerLimits, TcpOptions,
 };
 use crate::inbox::Receiver;
 use crate::live::LiveSettings;
@@ -143,6 +143,7 @@ fn live(permissions: PermissionsConfig) -> Live {
         auth: AuthConfig::default(),
         drain: DrainConfig::default(),
         recovery: RecoveryConfig::default(),
+        resume: ResumeConfig::default(),
         tcp: TcpOptions::default(),
         rules: ForwardRules::new(Vec::new()),
         permissions,
