@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use ht_backend::config::BackendConfig;
-use ht_broker::config::{NatsConfig, PostgresConfig, RabbitMqConfig};
+use ht_broker::config::{NatsConfig, PostgresConfig, RabbitMqConfig, RedisConfig};
 use ht_node::config::ServerConfig;
 
 pub(crate) use kind::{first_key, period};
@@ -65,6 +65,8 @@ pub struct Config {
     pub postgres: Option<PostgresConfig>,
     /// For NATS, as the log instead of RabbitMQ.
     pub nats: Option<NatsConfig>,
+    /// For Redis, as the log instead of RabbitMQ.
+    pub redis: Option<RedisConfig>,
     /// For the log.
     pub log: LogConfig,
     /// The settings as they were written, to be compared when they are read again.

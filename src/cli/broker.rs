@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ht_broker::config::{NatsConfig, PostgresConfig, RabbitMqConfig, Reading};
+use ht_broker::config::{NatsConfig, PostgresConfig, RabbitMqConfig, Reading, RedisConfig};
 use ht_broker::encoding::{self, InflateError, Message};
 use ht_broker::log::Log;
 use ht_broker::nats::{self, Nats};
 use ht_broker::postgres::{self, Postgres};
 use ht_broker::rabbitmq::{self, RabbitMq, RabbitMqStream};
+use ht_broker::redis::{self, Redis};
 use ht_broker::{Broker, Parsing};
 use ht_node::config::ServerConfig;
 use ht_node::live::Live;
@@ -46,6 +47,11 @@ pub(super) fn make(
             let endpoint = nats::describe(&config.url)?;
             tracing::info!("reading triggers from NATS at {endpoint}");
             (Arc::new(Nats::new(&config)?), config.publish_timeout)
+        }
+        Some(Engine::Redis(config)) => {
+            let endpoint = redis::describe(&config.url)?;
+            tracing::info!("reading triggers from Redis at {endpoint}");
+            (Arc::new(Redis::new(&config)?), config.publish_timeout)
         }
         None => {
             tracing::info!(
@@ -119,9 +125,9 @@ fn explain(error: InflateError) -> String {
 
 /// The finding where no broker is configured. `check` may have been started without the environment
 /// of the service, which has the broker's URL.
-const NONE: &str = "none: neither rabbitmq.url nor postgres.url nor nats.url is set, so this node \
-                    delivers only what is posted to its own /trigger/. If that is not intended, set \
-                    one, or start `check` with the service's environment: set -a; . \
+const NONE: &str = "none: neither rabbitmq.url nor postgres.url nor nats.url nor redis.url is set, so \
+                    this node delivers only what is posted to its own /trigger/. If that is not \
+                    intended, set one, or start `check` with the service's environment: set -a; . \
                     /etc/high-templar/environment; set +a";
 
 /// Whether the broker can be used as configured. A trigger may have so many bytes.
@@ -130,6 +136,7 @@ pub(super) async fn probe(engine: Option<&Engine>, trigger_bytes: usize) -> Find
         Some(Engine::RabbitMq(config)) => probe_rabbitmq(config).await,
         Some(Engine::Postgres(config)) => probe_postgres(config).await,
         Some(Engine::Nats(config)) => probe_nats(config, trigger_bytes).await,
+        Some(Engine::Redis(config)) => probe_redis(config).await,
         None => Finding::Note(NONE.to_owned()),
     }
 }
@@ -167,6 +174,19 @@ async fn probe_postgres(config: &PostgresConfig) -> Finding {
             &report.notes,
         ),
         Err(error) => Finding::Fix(format!("PostgreSQL at {error}")),
+    }
+}
+
+async fn probe_redis(config: &RedisConfig) -> Finding {
+    match redis::probe(config).await {
+        Ok(report) => works(
+            format!(
+                "Redis at {} works; the log in the stream {} is at position {}",
+                report.endpoint, config.stream, report.position
+            ),
+            &report.notes,
+        ),
+        Err(error) => Finding::Fix(format!("Redis at {error}")),
     }
 }
 

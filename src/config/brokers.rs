@@ -1,6 +1,8 @@
 //! The brokers: which one there is, and how it is reached.
 
-use ht_broker::config::{BINDING_CHECK, NatsConfig, PostgresConfig, RabbitMqConfig, StreamConfig};
+use ht_broker::config::{
+    BINDING_CHECK, NatsConfig, PostgresConfig, RabbitMqConfig, RedisConfig, StreamConfig,
+};
 use ht_node::config::Secret;
 use percent_encoding::utf8_percent_encode;
 
@@ -19,6 +21,8 @@ pub enum Engine {
     Postgres(PostgresConfig),
     /// NATS JetStream.
     Nats(NatsConfig),
+    /// Redis.
+    Redis(RedisConfig),
 }
 
 impl Config {
@@ -28,7 +32,8 @@ impl Config {
         let rabbitmq = self.rabbitmq.clone().map(Engine::RabbitMq);
         let postgres = || self.postgres.clone().map(Engine::Postgres);
         let nats = || self.nats.clone().map(Engine::Nats);
-        rabbitmq.or_else(postgres).or_else(nats)
+        let redis = || self.redis.clone().map(Engine::Redis);
+        rabbitmq.or_else(postgres).or_else(nats).or_else(redis)
     }
 }
 
@@ -38,6 +43,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
         ("rabbitmq.url", "RabbitMQ", &values.rabbitmq_url),
         ("postgres.url", "PostgreSQL", &values.postgres_url),
         ("nats.url", "NATS", &values.nats_url),
+        ("redis.url", "Redis", &values.redis_url),
     ];
     let mut set = urls.iter().filter(|(_, _, url)| url.value.is_some());
     if let Some((first, ..)) = set.next() {
@@ -57,6 +63,8 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
         ("nats.token", &values.nats_token),
         ("nats.nkey", &values.nats_nkey),
         ("nats.credentials", &values.nats_credentials),
+        ("redis.username", &values.redis_username),
+        ("redis.password", &values.redis_password),
     ];
     for (url_key, name, url) in urls {
         if url.value.is_some() || mistakes.about(url_key) {
@@ -152,6 +160,22 @@ pub(crate) fn postgres(values: &Values) -> Option<PostgresConfig> {
         publish_timeout: values.postgres_publish_timeout.value,
         retention: values.postgres_retention.value,
         retention_rows: values.postgres_retention_rows.value as u64,
+    })
+}
+
+/// How to reach Redis, if it is the broker.
+pub(crate) fn redis(values: &Values) -> Option<RedisConfig> {
+    let url = values.redis_url.value.clone()?;
+    Some(RedisConfig {
+        url,
+        username: text(&values.redis_username.value),
+        password: text(&values.redis_password.value),
+        tls_verify: values.redis_tls_verify.value,
+        tls_ca_file: values.redis_tls_ca_file.value.clone(),
+        stream: values.redis_stream.value.clone(),
+        publish_timeout: values.redis_publish_timeout.value,
+        retention: values.redis_retention.value,
+        retention_entries: values.redis_retention_entries.value as u64,
     })
 }
 

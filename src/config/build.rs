@@ -101,6 +101,7 @@ pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, mut notes: Vec<S
         rabbitmq: brokers::rabbitmq(&values),
         postgres: brokers::postgres(&values),
         nats: brokers::nats(&values),
+        redis: brokers::redis(&values),
         log: LogConfig {
             level: values.log_level.value,
             format: values.log_format.value,

@@ -8,6 +8,7 @@ mod list;
 mod nats;
 mod number;
 mod postgres;
+mod redis;
 mod restricted;
 mod text;
 
@@ -18,6 +19,7 @@ pub(crate) use list::Listed;
 pub(crate) use nats::{Credentials, NatsUrl, StreamName, SubjectName};
 pub(crate) use number::{Count, Flag, Memory, Period, Size, period};
 pub(crate) use postgres::{PostgresUrl, SchemaName};
+pub(crate) use redis::RedisUrl;
 pub(crate) use restricted::RestrictedKeys;
 pub(crate) use text::{
     Call, Choice, Choose, File, Mode, Name, NodeName, Password, QueueName, RelativePath, Steps,

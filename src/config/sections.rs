@@ -27,6 +27,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "Triggers over PostgreSQL, and an outbox for publishers that commit their data with it.",
     ),
     ("nats", "Triggers over NATS JetStream."),
+    ("redis", "Triggers over a stream of Redis or Valkey."),
     ("rooms", "How rooms match."),
     ("status", "The `status` message."),
     ("compression", "Compressed messages (RFC 7692)."),

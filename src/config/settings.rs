@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ht_backend::FORWARD_BYTES_MAX;
 use ht_backend::config::{BackendConfig, HookCall};
-use ht_broker::config::{NatsConfig, PostgresConfig, StreamConfig};
+use ht_broker::config::{NatsConfig, PostgresConfig, RedisConfig, StreamConfig};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
@@ -18,8 +18,8 @@ use ht_node::config::{
 use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Count, Credentials, File, Flag, HeaderChange,
     Headers, Listed, Memory, Mode, Name, NatsUrl, NodeName, Password, Period, PostgresUrl,
-    QueueName, RelativePath, RestrictedKeys, SchemaName, Size, Steps, StreamName, SubjectName,
-    UrlPath,
+    QueueName, RedisUrl, RelativePath, RestrictedKeys, SchemaName, Size, Steps, StreamName,
+    SubjectName, UrlPath,
 };
 use crate::config::log::{Format, Level, RabbitMqLog};
 use crate::config::python::PythonVariables;
@@ -207,6 +207,25 @@ settings! {
         "A stream that is made retains at most so many bytes; the oldest messages go first.";
     nats_replicas: usize, restart "nats.replicas", count(1, 5), NatsConfig::default().replicas.into(),
         "Servers of the cluster that keep a copy of a stream that is made. 3 survive the loss of one.";
+
+    redis_url: Option<String>, restart secret "redis.url", RedisUrl, None,
+        "URL of the Redis (7.0 or later) or Valkey that holds the log of all triggers, instead of RabbitMQ. `rediss://` uses TLS; `unix:///run/redis/redis.sock?db=0` is a unix socket. Empty: none.";
+    redis_username: Option<Secret>, restart secret "redis.username", Password, None,
+        "The user, instead of the one in `redis.url`.";
+    redis_password: Option<Secret>, restart secret "redis.password", Password, None,
+        "The password, instead of the one in `redis.url`, without percent-encoding.";
+    redis_tls_verify: bool, restart "redis.tls_verify", Flag, RedisConfig::default().tls_verify,
+        "Check the server's certificate if `redis.url` begins with `rediss://`.";
+    redis_tls_ca_file: Option<PathBuf>, restart "redis.tls_ca_file", File, None,
+        "PEM file with the certificate authorities that are trusted for `redis.url`, instead of the system's.";
+    redis_stream: String, restart "redis.stream", Name { bytes_max: 255 }, RedisConfig::default().stream,
+        "The key of the stream that holds the log. All nodes of a site have the same; different sites on one database need different ones.";
+    redis_publish_timeout: Duration, restart "redis.publish_timeout", period(10 * MS, HOUR), RedisConfig::default().publish_timeout,
+        "Time limit for a trigger posted to `/trigger/` to be read back from Redis.";
+    redis_retention: Duration, restart "redis.retention", period(secs(60), MONTH), RedisConfig::default().retention,
+        "Records of the log that are older are dropped. A node that was disconnected for longer has a gap.";
+    redis_retention_entries: usize, restart "redis.retention_entries", count(1_000, 1_000_000_000), RedisConfig::default().retention_entries as usize,
+        "Maximum records of the log, or a few more; older ones are dropped. They are in the memory of the server.";
 
     rooms_matching: Matching, restart "rooms.matching", Choose::<Matching>::one(), Matching::default(),
         "`wildcard`: `*` in a subscription or a trigger matches every value. `exact`: it is an ordinary value, as in the Python version.";

@@ -218,7 +218,7 @@ fn check_names_the_configuration_that_it_read() {
     for line in [
         "     configuration file: own.toml\n",
         "     environment: no variable HT_… is set\n",
-        "NOTE broker: none: neither rabbitmq.url nor postgres.url nor nats.url is set",
+        "NOTE broker: none: neither rabbitmq.url nor postgres.url nor nats.url nor redis.url is set",
     ] {
         assert!(printed.contains(line), "{line:?} in {printed}");
     }

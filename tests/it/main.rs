@@ -48,6 +48,8 @@ mod rabbitmq;
 mod reach;
 mod readiness;
 mod recovery;
+mod redis;
+mod redis_outages;
 mod reload;
 mod restart;
 mod rights;

@@ -27,19 +27,19 @@ fn listener(node: &Gateway) -> Client {
     client
 }
 
-fn publication(data: impl Into<Value>) -> Value {
+pub(crate) fn publication(data: impl Into<Value>) -> Value {
     json!({"rooms": [{"n": 1}], "data": data.into()})
 }
 
 /// The epoch of the log as this node knows it.
-fn epoch(node: &Gateway) -> Value {
+pub(crate) fn epoch(node: &Gateway) -> Value {
     let answer = node.get("/nodes/").json();
     let epoch = &answer["nodes"][0]["epoch"];
     assert!(epoch.is_string(), "{answer}");
     epoch.clone()
 }
 
-fn gaps(node: &Gateway) -> u64 {
+pub(crate) fn gaps(node: &Gateway) -> u64 {
     let reasons = ["start", "reconnect", "binding-lost", "trimmed", "rewound"];
     let metric = |reason| format!("high_templar_gaps_total{{reason=\"{reason}\"}}");
     reasons
@@ -138,7 +138,7 @@ fn a_stream_that_is_deleted_is_a_gap_and_another_epoch() {
 }
 
 /// The next message that a client of our subprotocol is sent, with its cursor.
-fn next(client: &mut Client) -> (Value, Value) {
+pub(crate) fn next(client: &mut Client) -> (Value, Value) {
     let message = client.expect_whole();
     assert!(message["cursor"].is_string(), "{message}");
     (message["cursor"].clone(), message)

@@ -141,6 +141,46 @@ impl Default for NatsConfig {
     }
 }
 
+/// How to reach a Redis or Valkey that holds the log.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `redis://user:password@host:6379/0`, `rediss://` for TLS, or `unix:///path`. A secret: it is
+    /// never logged whole.
+    pub url: String,
+    /// The user, instead of the one in the url.
+    pub username: Option<String>,
+    /// The password, instead of the one in the url. A secret.
+    pub password: Option<String>,
+    /// With `rediss://`, the server's certificate is checked.
+    pub tls_verify: bool,
+    /// By the certificate authorities in this file, instead of the system's.
+    pub tls_ca_file: Option<PathBuf>,
+    /// The key of the stream.
+    pub stream: String,
+    /// Timeout for a published trigger to be read back from the log.
+    pub publish_timeout: Duration,
+    /// Records older than this are dropped.
+    pub retention: Duration,
+    /// So many records are kept, or a few more.
+    pub retention_entries: u64,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            username: None,
+            password: None,
+            tls_verify: true,
+            tls_ca_file: None,
+            stream: "high-templar.log".to_owned(),
+            publish_timeout: Duration::from_secs(5),
+            retention: Duration::from_secs(3_600),
+            retention_entries: 250_000,
+        }
+    }
+}
+
 /// A stream of RabbitMQ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamConfig {

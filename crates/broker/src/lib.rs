@@ -9,6 +9,8 @@
 //! The decisions without clock, socket or runtime are in [`order`], [`progress`], [`epochs`],
 //! [`numbers`], [`holes`] and [`gap_detector`].
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod append_queue;
 mod backoff;
 mod broker;
 pub mod config;
@@ -18,6 +20,8 @@ pub mod epochs;
 mod follow;
 pub mod gap_detector;
 pub mod holes;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod keep_up;
 mod line;
 pub mod log;
 pub mod memory;
@@ -33,8 +37,10 @@ mod probes;
 pub mod progress;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod sequencer;
-#[cfg(any(feature = "nats", feature = "postgres"))]
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
 mod tls;
 mod waiters;
 

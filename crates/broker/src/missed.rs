@@ -42,7 +42,7 @@ impl MissedReason {
             }
             Self::Trimmed => {
                 "let the log retain more (rabbitmq.stream_age and rabbitmq.stream_bytes, or \
-                 postgres.retention and postgres.retention_rows), or find out why this node was cut \
+                 retention in the section of postgres or redis), or find out why this node was cut \
                  off for so long"
             }
             Self::Rewound => {

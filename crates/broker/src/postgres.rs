@@ -34,7 +34,6 @@ mod tail;
 mod tls;
 mod writer;
 
-use std::future::Future;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,34 +41,22 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use ht_proto::entry::Position;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
 use tokio_postgres::Statement;
-use uuid::Uuid;
 
 pub use crate::postgres::address::{Endpoint, UrlError, describe};
 pub use crate::postgres::probe::{ProbeError, ProbeReport, probe};
 pub use crate::postgres::schema::{Schema, SchemaError};
 
-use crate::backoff::Backoff;
+use crate::append_queue::AppendQueue;
 use crate::config::PostgresConfig;
+use crate::keep_up::keep_up;
 use crate::log::{
     AppendError, Appended, Bounds, Caps, From, LinkChange, Log, NewEntry, Record, Tail, TailError,
 };
-use crate::outage::{Notice, Outage};
 use crate::postgres::address::Address;
 use crate::postgres::cause::Cause;
 use crate::postgres::link::{Ends, Link};
 use crate::postgres::tail::Reader;
-use crate::postgres::writer::Writer;
-
-/// Shortest wait before a connection is tried again.
-const BACKOFF_LEAST: Duration = Duration::from_millis(200);
-
-/// Longest one.
-const BACKOFF_MOST: Duration = Duration::from_secs(5);
-
-/// A connection that lasted so long makes the next failure a first one again.
-const LASTED: Duration = Duration::from_secs(10);
 
 /// Records that [`Log::read`] returns together at most.
 const READ_MAX: i64 = 10_000;
@@ -77,7 +64,7 @@ const READ_MAX: i64 = 10_000;
 /// The PostgreSQL adapter.
 pub struct Postgres {
     server: Arc<Server>,
-    writer: Writer,
+    queue: AppendQueue,
     /// A connection for what is asked now and then.
     asking: Mutex<Option<(Link, Statement)>>,
 }
@@ -128,9 +115,22 @@ impl Postgres {
     pub fn new(config: &PostgresConfig) -> Result<Self, ConfigError> {
         Ok(Self {
             server: Arc::new(Server::new(config)?),
-            writer: Writer::default(),
+            queue: AppendQueue::default(),
             asking: Mutex::default(),
         })
+    }
+
+    /// Logs that the server refuses what it is asked for. What concerns reading, too, is logged by
+    /// whoever reads the log.
+    fn log_refusal(&self, what: &str, cause: &Cause) {
+        if cause.is_refusal() && !cause.is_schema() {
+            tracing::warn!(
+                database = %self.server.address.endpoint,
+                %cause,
+                advice = Some(cause.advice()).filter(|advice| !advice.is_empty()),
+                "cannot {what} PostgreSQL: retrying"
+            );
+        }
     }
 
     /// The answer of the connection for questions, which is made if there is none.
@@ -181,31 +181,6 @@ impl Question {
     }
 }
 
-/// Repeats what ends only when its connection is lost, with pauses, and logs what is wrong.
-async fn keep_up<F: Future<Output = Cause>>(what: &str, server: &Server, run: impl Fn() -> F) {
-    let mut backoff = Backoff::new(BACKOFF_LEAST, BACKOFF_MOST);
-    let mut outage = Outage::default();
-    loop {
-        let begun = Instant::now();
-        let cause = run().await;
-        if begun.elapsed() >= LASTED {
-            backoff.reset();
-            outage.over(begun);
-        }
-        // What concerns reading, too, is logged by whoever reads the log.
-        let notice = outage.note(&cause.to_string(), Instant::now());
-        if cause.is_refusal() && !cause.is_schema() && notice != Notice::Nothing {
-            tracing::warn!(
-                database = %server.address.endpoint,
-                %cause,
-                advice = Some(cause.advice()).filter(|advice| !advice.is_empty()),
-                "cannot {what}: retrying"
-            );
-        }
-        sleep(backoff.wait(Uuid::new_v4().as_fields().0)).await;
-    }
-}
-
 impl std::fmt::Debug for Postgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Postgres")
@@ -229,7 +204,7 @@ impl Log for Postgres {
         batch: Vec<NewEntry>,
         within: Duration,
     ) -> BoxFuture<'_, Result<Vec<Option<Appended>>, AppendError>> {
-        Box::pin(self.writer.append(batch, within))
+        Box::pin(self.queue.append(batch, within))
     }
 
     fn tail(self: Arc<Self>, from: From) -> BoxFuture<'static, Result<Box<dyn Tail>, TailError>> {
@@ -280,12 +255,10 @@ impl Log for Postgres {
 
     fn work(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let appending = keep_up("append to PostgreSQL", &self.server, || {
-                self.writer.run(&self.server)
-            });
-            let keeping = keep_up("move the outbox in PostgreSQL", &self.server, || {
-                keeper::run(&self.server)
-            });
+            let log = |what: &'static str| move |cause: &Cause| self.log_refusal(what, cause);
+            let (server, queue) = (&self.server, &self.queue);
+            let appending = keep_up(|| writer::run(queue, server), log("append to"));
+            let keeping = keep_up(|| keeper::run(server), log("move the outbox in"));
             tokio::join!(appending, keeping);
         })
     }
@@ -325,6 +298,6 @@ impl Log for Postgres {
     }
 
     fn close(&self, limit: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(self.writer.close(limit))
+        Box::pin(self.queue.close(limit))
     }
 }

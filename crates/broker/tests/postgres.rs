@@ -10,7 +10,6 @@ use ht_broker::MissedReason;
 use ht_broker::config::PostgresConfig;
 use ht_broker::log::{From, Kind, Log, NewEntry, TailError};
 use ht_broker::postgres::{Postgres, ProbeError, Schema, probe};
-use ht_proto::note::EpochName;
 use ht_testkit::eventually;
 use ht_testkit::postgres::{Database, Postgres as Server};
 use tokio::time::Instant;
@@ -18,7 +17,7 @@ use tokio::time::Instant;
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{Node, SOON, body, trigger};
+use support::{Node, SOON, another_epoch, body, trigger};
 
 const PUBLISH: Duration = Duration::from_secs(5);
 
@@ -376,17 +375,6 @@ async fn every_node_takes_the_new_epoch_of_a_log_that_was_made_anew() {
         assert_eq!(node.recorder.seen(), ["1", "2", "3"]);
         node.end().await;
     }
-}
-
-/// The epoch that all of them take in the place of this one.
-async fn another_epoch(nodes: &[Node; 2], known: EpochName) -> EpochName {
-    let epochs = || nodes.each_ref().map(|node| node.broker.epoch());
-    eventually(SOON, || {
-        let [first, second] = epochs();
-        first.is_some_and(|first| first != known) && first == second
-    })
-    .await;
-    epochs()[0].unwrap()
 }
 
 #[tokio::test]

@@ -125,6 +125,10 @@ fn secrets_are_not_repeated_in_messages() {
         NatsUrl.read(&text("http://user:geheim@host/")).err(),
         NatsUrl.read(&text("nats://user:geheim@host/geheim")).err(),
         Credentials.read(&text("geheim")).err(),
+        RedisUrl.read(&text("http://user:geheim@host/")).err(),
+        RedisUrl
+            .read(&text("redis://user:geheim@host/geheim"))
+            .err(),
         BaseUrl.read(&text("http://user:geheim@host/")).err(),
     ] {
         let Some(Wrong::Says(what)) = wrong else {
@@ -218,6 +222,7 @@ proptest! {
             let _ = Credentials.read(&node);
             let _ = SubjectName.read(&node);
             let _ = StreamName.read(&node);
+            let _ = RedisUrl.read(&node);
             let _ = Address.read(&node);
             let _ = Call.read(&node);
             let _ = Mode.read(&node);

@@ -97,6 +97,15 @@ const EVERY: &[(&str, &str)] = &[
     ("nats.retention", r#""3h""#),
     ("nats.retention_bytes", r#""2MiB""#),
     ("nats.replicas", "3"),
+    ("redis.url", r#""rediss://cache/2""#),
+    ("redis.username", r#""u""#),
+    ("redis.password", r#""p/""#),
+    ("redis.tls_verify", "false"),
+    ("redis.tls_ca_file", r#""/redis.pem""#),
+    ("redis.stream", r#""other.log""#),
+    ("redis.publish_timeout", "3.5"),
+    ("redis.retention", r#""3h""#),
+    ("redis.retention_entries", "3000"),
     ("rooms.matching", r#""exact""#),
     ("status.clients", "false"),
     ("compression.enabled", "true"),
@@ -382,7 +391,7 @@ fn assert_every(config: &Config) {
 
 /// All that can be set together: a node has one log.
 fn together() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    let others = ["postgres.", "nats."];
+    let others = ["postgres.", "nats.", "redis."];
     let is_other = move |key: &str| others.iter().any(|section| key.starts_with(section));
     EVERY.iter().filter(move |(key, _)| !is_other(key))
 }
@@ -394,6 +403,29 @@ fn section(name: &str, left_out: &[&str]) -> String {
     });
     of.map(|(key, value)| format!("{key} = {value}\n"))
         .collect()
+}
+
+#[test]
+fn redis_takes_the_place_of_rabbitmq() {
+    let config = good(&section("redis.", &[]), &[]);
+    assert!(matches!(config.engine(), Some(Engine::Redis(_))));
+    let redis = config.redis.unwrap();
+    assert_eq!(
+        (&*redis.url, redis.username, redis.password),
+        ("rediss://cache/2", Some("u".into()), Some("p/".to_owned()))
+    );
+    assert_eq!(
+        (redis.tls_verify, redis.tls_ca_file),
+        (false, Some("/redis.pem".into()))
+    );
+    assert_eq!(
+        (&*redis.stream, redis.publish_timeout.as_millis()),
+        ("other.log", 3_500)
+    );
+    assert_eq!(
+        (redis.retention.as_secs(), redis.retention_entries),
+        (10_800, 3_000)
+    );
 }
 
 #[test]
@@ -475,7 +507,7 @@ fn a_node_has_one_log_and_no_login_without_one() {
     let found = bad(both, &[]).join("\n");
     assert!(found.contains("a node has one log"), "{found}");
     assert!(!found.contains("geheim"), "{found}");
-    for section in ["rabbitmq", "postgres", "nats"] {
+    for section in ["rabbitmq", "postgres", "nats", "redis"] {
         let alone = format!("backend.url = 'http://api/'\n{section}.password = 'geheim'\n");
         let found = bad(&alone, &[]).join("\n");
         assert!(

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
+use crate::tls::Verify;
+
 /// Limit on connecting to one host, if the url names none (`connect_timeout`).
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -25,19 +27,11 @@ const USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// What a name in `pg_stat_activity` is, if the url names none.
 const APPLICATION: &str = "high-templar";
 
-/// Whether the server's certificate is checked, as libpq does for the same `sslmode`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verify {
-    /// `prefer` and `require`: the connection is encrypted, with anybody.
-    Nobody,
-    /// `verify-full`: its issuer and its name, by the system's roots or those of this file.
-    Full(Option<PathBuf>),
-}
-
 /// A url, read.
 #[derive(Clone)]
 pub(super) struct Address {
     pub(super) config: Config,
+    /// As libpq does for the same `sslmode`: `prefer` and `require` encrypt with anybody.
     pub(super) verify: Verify,
     pub(super) endpoint: Endpoint,
 }

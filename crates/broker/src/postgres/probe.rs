@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::PostgresConfig;
-use crate::postgres::address::{Endpoint, Verify};
+use crate::postgres::address::Endpoint;
 use crate::postgres::cause::Cause;
 use crate::postgres::link::Link;
 use crate::postgres::{ConfigError, Server};
+use crate::tls::Verify;
 
 /// How long closing the connection may take.
 const CLOSE: Duration = Duration::from_millis(500);

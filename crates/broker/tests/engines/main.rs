@@ -15,6 +15,7 @@ mod memory;
 mod nats;
 mod postgres;
 mod rabbitmq;
+mod redis;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;

@@ -16,6 +16,7 @@ use ht_broker::order::Order;
 use ht_broker::rabbitmq::RabbitMq;
 use ht_broker::{Broker, Health, Missed, MissedReason, Parse, Parsing, Placed, Sequencer, Taken};
 use ht_proto::entry::{Body, Entry, Epoch, Position};
+use ht_proto::note::EpochName;
 use ht_proto::record::Record;
 use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::eventually;
@@ -28,6 +29,9 @@ pub(crate) const EXCHANGE: &str = "hightemplar";
 
 /// Longer than any step here takes, even on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// So many ids of triggers are remembered.
+const IDS: usize = 10_000;
 
 /// Records the `data` of each trigger in order.
 pub(crate) struct Recorder {
@@ -50,7 +54,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            order: Mutex::new(Order::new(Epoch::from_random(0), 0)),
+            order: Mutex::new(Order::new(Epoch::from_random(0), IDS)),
             seen: Mutex::default(),
             probes: Mutex::default(),
             missed: Mutex::default(),
@@ -251,6 +255,18 @@ pub(crate) fn threads(name: &str) -> usize {
         .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
         .filter(|comm| comm.trim() == name)
         .count()
+}
+
+/// The epoch that all of them take in the place of this one, when they have read the log back.
+pub(crate) async fn another_epoch(nodes: &[Node; 2], known: EpochName) -> EpochName {
+    let epochs = || nodes.each_ref().map(|node| node.broker.epoch());
+    eventually(SOON, || {
+        let [first, second] = epochs();
+        let is_another = first.is_some_and(|first| first != known) && first == second;
+        is_another && nodes.iter().all(Node::is_ready)
+    })
+    .await;
+    epochs()[0].unwrap()
 }
 
 /// A broker at work.
