@@ -284,6 +284,34 @@ fn a_client_of_a_killed_node_receives_everything_at_any_other() {
     }
 }
 
+/// As servers of NATS with accounts and an operator want it.
+#[test]
+fn a_node_logs_in_with_a_credentials_file() {
+    let (server, credentials) = Nats::start_with_operator();
+    let (folder, backend) = (tempfile::tempdir().unwrap(), api());
+    let file = folder.path().join("gateway.creds");
+    std::fs::write(&file, &credentials).unwrap();
+    let node = Gateway::with(&backend)
+        .set("HT_NATS__URL", server.url())
+        .set("HT_NATS__CREDENTIALS_FILE", file.display())
+        .start();
+    wait_for_ready(&node);
+    let mut client = listener(&node);
+    node.trigger(&publication("with a JWT"));
+    assert_eq!(client.expect_publish().0, "with a JWT");
+    let seed = credentials
+        .lines()
+        .find(|line| line.starts_with("SU"))
+        .expect("a seed");
+    assert!(!node.log().contains(seed));
+
+    let without = Gateway::with(&backend)
+        .set("HT_NATS__URL", server.url())
+        .start();
+    let line = without.wait_for_line("NATS is unavailable");
+    assert!(line.contains("the login was refused"), "{line}");
+}
+
 #[test]
 fn a_trigger_that_is_too_long_for_the_server_is_refused_for_good() {
     let (server, backend) = (Nats::start(), api());

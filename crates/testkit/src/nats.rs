@@ -10,7 +10,10 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ht_broker::config::NatsConfig;
+use nkeys::KeyPair;
 use serde_json::{Value, json};
 
 /// Longer than a server takes to start, even on a busy machine.
@@ -58,6 +61,44 @@ impl Nats {
         server.configure(configuration);
         server.start_again();
         server
+    }
+
+    /// Starts a server of an operator, on which one account has JetStream. Returns it with the
+    /// content of a credentials file of a user.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_with_operator() -> (Self, String) {
+        let operator = KeyPair::new_operator();
+        let [system, account] = [(); 2].map(|()| KeyPair::new_account());
+        let user = KeyPair::new_user();
+        let none = json!({"subs": -1, "data": -1, "payload": -1, "conn": -1, "leaf": -1,
+            "imports": -1, "exports": -1, "wildcards": true});
+        let mut limits = none.clone();
+        for limit in ["mem_storage", "disk_storage", "streams", "consumer"] {
+            limits[limit] = (-1).into();
+        }
+        let of_account = |limits: &Value| json!({"type": "account", "limits": limits});
+        let of_operator = json!({"type": "operator", "system_account": system.public_key()});
+        let of_user = json!({"type": "user", "subs": -1, "data": -1, "payload": -1});
+        let configuration = format!(
+            "jetstream {{ store_dir: \"STORE\" }}\noperator: {}\nsystem_account: {}\n\
+             resolver: MEMORY\nresolver_preload {{ {}: {}, {}: {} }}",
+            token(&operator, &operator, of_operator),
+            system.public_key(),
+            system.public_key(),
+            token(&system, &operator, of_account(&none)),
+            account.public_key(),
+            token(&account, &operator, of_account(&limits)),
+        );
+        let credentials = format!(
+            "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            token(&user, &account, of_user),
+            user.seed().expect("a seed"),
+        );
+        (Self::start_with(&configuration), credentials)
     }
 
     /// Starts servers that form a cluster, which takes a while to choose its leader.
@@ -259,6 +300,25 @@ impl Drop for Nats {
             let _ = child.wait();
         }
     }
+}
+
+/// What an issuer states of a key, as a JWT of NATS.
+fn token(subject: &KeyPair, issuer: &KeyPair, mut statement: Value) -> String {
+    statement["version"] = 2.into();
+    let claims = json!({
+        "jti": uuid::Uuid::new_v4().simple().to_string(),
+        "iat": 1_700_000_000,
+        "iss": issuer.public_key(),
+        "sub": subject.public_key(),
+        "name": "test",
+        "nats": statement,
+    });
+    let header = json!({"typ": "JWT", "alg": "ed25519-nkey"});
+    let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let [header, claims] = [header, claims].map(|part| encoded(part.to_string().as_bytes()));
+    let signed = issuer.sign(format!("{header}.{claims}").as_bytes());
+    let signature = encoded(&signed.expect("a signature"));
+    format!("{header}.{claims}.{signature}")
 }
 
 /// A port that no other test claims, and the claim, which lasts as long as the file is open.

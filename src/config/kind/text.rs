@@ -306,7 +306,7 @@ impl Kind for Password {
     }
 
     fn expects(&self) -> String {
-        "a text of one line, or \"\" for the one in rabbitmq.url".into()
+        "a text of one line, or \"\" for none beside the one in the URL".into()
     }
 
     fn show(&self, _value: &Option<Secret>) -> String {

@@ -91,7 +91,10 @@ impl Login {
             }
             Identity::Token(token) => options.token(token.clone()),
             Identity::NKey(seed) => options.nkey(seed.trim().to_owned()),
-            Identity::Credentials(text) => options.credentials(text).map_err(login)?,
+            // The library wants the last line to end.
+            Identity::Credentials(text) => {
+                options.credentials(&format!("{text}\n")).map_err(login)?
+            }
         })
     }
 

@@ -28,8 +28,8 @@ pub(super) struct Reader {
     consumer: Consumer,
     /// The sequence number of the message before the next one.
     last: u64,
-    /// The next record has to be the one after `last`.
-    resumes: bool,
+    /// Where it begins, until the first record was read.
+    begins: Option<From>,
     /// A message that was delivered and is not read yet.
     ahead: Option<Delivery>,
     /// Why there will be no more.
@@ -49,7 +49,7 @@ impl Reader {
             link,
             consumer,
             last: next - 1,
-            resumes: matches!(from, From::At(_)),
+            begins: Some(from),
             ahead: None,
             end: None,
         })
@@ -82,7 +82,7 @@ impl Reader {
                 Err(cause) => self.end = Some(cause),
             }
         }
-        self.resumes = false;
+        self.begins = None;
         Ok(Batch {
             missed: Vec::new(),
             records,
@@ -92,15 +92,18 @@ impl Reader {
     /// The stream has no message between the last one and this one.
     async fn pass_over(&mut self, sequence: u64) -> Result<(), TailError> {
         let next = self.last + 1;
-        let dropped = TailError::Trimmed(position(next));
-        if self.resumes {
-            return Err(dropped);
+        let is_dropped = match self.begins {
+            Some(From::At(_)) => true,
+            // It was there a moment ago, and is not missed: nothing was read before it.
+            Some(From::Back { .. }) => false,
+            Some(From::Head) | None => {
+                // Or somebody has deleted it.
+                self.server.stream(&self.link).await?.state.first_seq > next
+            }
+        };
+        if is_dropped {
+            return Err(TailError::Trimmed(position(next)));
         }
-        let stream = self.server.stream(&self.link).await?;
-        if stream.state.first_seq > next {
-            return Err(dropped);
-        }
-        // Somebody has deleted it.
         self.last = sequence - 1;
         Ok(())
     }
