@@ -75,6 +75,8 @@ struct Timeline {
     taken: Vec<(u64, u8)>,
     /// It is disconnected at this position.
     end: Option<u64>,
+    /// It may be disconnected at this position.
+    may_end: Option<u64>,
     /// It was held at this position first: what was published after it may be missing where it is
     /// disconnected, because it may not have caught up.
     held_since: Option<u64>,
@@ -404,6 +406,34 @@ fn a_permit_replaces_all_holds_before_it() {
         Operation::Permit(0, 5, 0),
         Operation::Publish(0),
         Operation::Permit(0, 0, 0),
+    ] {
+        model.apply(&operation);
+    }
+    model.finish();
+}
+
+/// A `disconnect` of a label that a client has only by an answer from before a later `invalidate`.
+#[test]
+fn an_answer_that_is_void_names_nobody() {
+    let mut model = Model::new(2);
+    for operation in [
+        Operation::Ask(0, 0),
+        Operation::Enter,
+        Operation::Ask(0, 0),
+        Operation::Enter,
+        Operation::Enter,
+        Operation::Ask(1, 0),
+        Operation::Invalidate(0, 0, 0),
+        Operation::Slice(0, 0),
+        Operation::Ask(0, 0),
+        Operation::Ask(0, 0),
+        Operation::Ask(0, 0),
+        Operation::Permit(0, 0, 0),
+        Operation::Invalidate(0, 0, 1),
+        Operation::Ask(0, 0),
+        Operation::Query(0),
+        Operation::Disconnect(Target::Label(1)),
+        Operation::Invalidate(0, 0, 0),
     ] {
         model.apply(&operation);
     }
