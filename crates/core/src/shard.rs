@@ -17,6 +17,7 @@ mod fan_out;
 mod gap;
 mod held;
 mod hold;
+mod lag;
 mod messages;
 mod postponed;
 mod queue;
@@ -55,6 +56,7 @@ use crate::shard::entering::Ahead;
 use crate::shard::fan_out::FanOut;
 use crate::shard::gap::Gaps;
 use crate::shard::hold::Holds;
+use crate::shard::lag::Lag;
 use crate::shard::postponed::Postponed;
 use crate::shard::terms::Terms;
 use crate::stats::Stats;
@@ -111,6 +113,8 @@ pub struct Shard<P> {
     /// Sessions whose permissions expire.
     terms: Terms,
     gaps: Gaps,
+    /// Sessions whose clients know more of the log than this node.
+    lag: Lag,
     budget: Budget,
     /// Connections with input queued for processing, longest-queued first.
     behind: VecDeque<Behind>,
@@ -154,6 +158,7 @@ impl<P: Peer> Shard<P> {
             postponed: Postponed::default(),
             terms: Terms::default(),
             gaps: Gaps::default(),
+            lag: Lag::default(),
             budget: Budget::UNLIMITED,
             behind: VecDeque::new(),
             leaving: VecDeque::new(),
@@ -273,6 +278,7 @@ impl<P: Peer> Shard<P> {
     pub fn tick(&mut self, turn: &mut Turn<'_, impl World<P>>) {
         self.relieve(turn);
         self.relieve_accounts(turn);
+        self.look_at_log(turn.now);
         for _ in 0..TICK {
             if self.budget.is_spent() {
                 return;
@@ -317,6 +323,7 @@ impl<P: Peer> Shard<P> {
             sessions,
             terms,
             holds,
+            lag,
             ..
         } = self;
         let late = waiting.deadline(&mut Waiting(sessions));
@@ -327,6 +334,7 @@ impl<P: Peer> Shard<P> {
             .chain(keepalive.deadline())
             .chain(unfinished.deadline())
             .chain(terms.deadline())
+            .chain(lag.deadline())
             // It is handed over within a moment, and nothing announces that.
             .chain((!holds.unhanded.is_empty()).then_some(0))
             .min()

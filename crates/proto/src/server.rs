@@ -138,15 +138,19 @@ impl Recovery<'_> {
     }
 }
 
+/// How long the messages of a client may be that is told nothing else, in bytes.
+pub const MESSAGE_BYTES: usize = 64 << 10;
+
 /// The first message to an admitted client that chose our [subprotocol](crate::subprotocol):
 /// `message`, which all clients are sent, with what such a client can use. `resumed`: its ticket let
-/// it in.
+/// it in. `message_bytes`: how long its messages may be, where that is less than [`MESSAGE_BYTES`].
 #[must_use]
 pub fn with_features(
     message: &[u8],
     cursor: Cursor,
     (resumed, resumption): (bool, &Resumption),
     features: &[Feature],
+    message_bytes: Option<usize>,
 ) -> Vec<u8> {
     let mut text = open_with_cursor(message, cursor);
     if resumed {
@@ -159,7 +163,11 @@ pub fn with_features(
         text.extend_from_slice(comma.as_bytes());
         text.extend_from_slice(format!("\"{}\"", feature.as_str()).as_bytes());
     }
-    text.extend_from_slice(b"]}");
+    text.push(b']');
+    if let Some(bytes) = message_bytes {
+        text.extend_from_slice(format!(r#", "message_bytes": {bytes}"#).as_bytes());
+    }
+    text.push(b'}');
     text
 }
 

@@ -146,7 +146,10 @@ impl<P: Peer> Shard<P> {
         }
         let resumption = self.resumption(id, turn);
         let resumed = (resumed, &resumption);
-        server::with_features(message, self.reached(id), resumed, self.features())
+        let bytes = Some(self.settings.limits.message_bytes);
+        let bytes = bytes.filter(|bytes| *bytes < server::MESSAGE_BYTES);
+        let (cursor, features) = (self.reached(id), self.features());
+        server::with_features(message, cursor, resumed, features, bytes)
     }
 
     fn features(&self) -> &'static [Feature] {

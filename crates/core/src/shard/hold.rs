@@ -71,6 +71,8 @@ pub(super) enum Progress {
     CatchesUp,
     /// It catches up once its outbox is empty.
     Blocked,
+    /// It catches up once the log has come as far as its client, or not within some time.
+    AwaitsLog,
 }
 
 /// What is to be done when a session has been sent everything before it.
@@ -134,7 +136,9 @@ impl Holds {
         match self.all.get(&key).map(|hold| hold.progress) {
             None => State::Live,
             Some(Progress::Awaits(_)) => State::Awaiting,
-            Some(Progress::CatchesUp | Progress::Blocked) => State::CatchingUp,
+            Some(Progress::CatchesUp | Progress::Blocked | Progress::AwaitsLog) => {
+                State::CatchingUp
+            }
         }
     }
 
@@ -207,16 +211,33 @@ impl<P: Peer> Shard<P> {
         replay: Replay,
         now: u64,
     ) -> SessionKey {
+        let progress = Progress::CatchesUp;
+        self.hold_at(id, upto, (progress, Some(Box::new(replay))), now)
+    }
+
+    /// Holds a live session until the log has come as far as its client.
+    pub(super) fn hold_for_log(&mut self, id: ConnectionId, now: u64) {
+        let upto = self.fan_out.known(self.sessions[id.index()].pending);
+        self.hold_at(id, upto, (Progress::AwaitsLog, None), now);
+    }
+
+    fn hold_at(
+        &mut self,
+        id: ConnectionId,
+        upto: u64,
+        (progress, replay): (Progress, Option<Box<Replay>>),
+        now: u64,
+    ) -> SessionKey {
         let key = self.sessions.key(id.0);
         // What is pending is sent from the window.
         self.sessions[id.index()].pending = Pending::CLOSED;
         let hold = Hold {
             upto,
-            progress: Progress::CatchesUp,
+            progress,
             due: VecDeque::new(),
             is_newcomer: false,
             stale: 0,
-            replay: Some(Box::new(replay)),
+            replay,
             since: now,
             gap: 0,
         };
@@ -232,7 +253,7 @@ impl<P: Peer> Shard<P> {
         };
         let not_before = match hold.progress {
             Progress::Awaits(position) => position.max(not_before),
-            Progress::CatchesUp | Progress::Blocked => not_before,
+            Progress::CatchesUp | Progress::Blocked | Progress::AwaitsLog => not_before,
         };
         hold.progress = Progress::Awaits(not_before);
         self.outputs.push_back(Output::Recheck(Recheck {
@@ -318,6 +339,7 @@ impl<P: Peer> Shard<P> {
     /// Forgets that a session is held, which ends. Returns whether it was sent nothing at all.
     pub(super) fn forget_hold(&mut self, id: ConnectionId) -> bool {
         let key = self.sessions.key(id.0);
+        self.lag.forget(key);
         if self.terms.forget(key) {
             self.outputs.push_back(Output::CancelRecheck(key));
         }

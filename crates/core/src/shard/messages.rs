@@ -1,8 +1,9 @@
 //! Messages of clients and the replies to them, whatever transport they take.
 
-use ht_proto::client::{ClientMessage, Envelope, MessageLimits, RequestId};
+use ht_proto::client::{ClientMessage, Envelope, MessageLimits, RequestId, Resumed};
 use ht_proto::close::Close;
 use ht_proto::code::ErrorCode;
+use ht_proto::cursor::Cursor;
 use ht_proto::hook::Hook;
 use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server;
@@ -129,6 +130,11 @@ impl<P: Peer> Shard<P> {
                     true => since,
                     false => Ok(None),
                 };
+                if let Ok(Some(cursor)) = since
+                    && self.awaits_log(id, text, [cursor].into_iter(), turn.now)
+                {
+                    return Flow::Continue;
+                }
                 let subscribed = since.and_then(|since| {
                     let subscribed = self.on_subscribe(id, grants, room, &request_id, turn);
                     subscribed.map(|subscription| (subscription, since))
@@ -153,6 +159,11 @@ impl<P: Peer> Shard<P> {
             }) if self.has_subprotocol(id) => {
                 let asked = request_id.and_then(|name| Ok((name, cursor?, subscriptions?)));
                 match asked {
+                    Ok((_, cursor, subscriptions))
+                        if self.awaits_log(id, text, cursors(cursor, &subscriptions), turn.now) =>
+                    {
+                        return Flow::Continue;
+                    }
                     Ok((name, cursor, subscriptions)) => {
                         return self.on_resume(id, name, cursor, subscriptions, turn);
                     }
@@ -343,4 +354,11 @@ impl<P: Peer> Shard<P> {
         self.count_registry();
         dropped
     }
+}
+
+/// All cursors of a `resume`.
+fn cursors(own: Cursor, subscriptions: &[Resumed]) -> impl Iterator<Item = Cursor> {
+    let each = subscriptions.iter();
+    let each = each.filter_map(|resumed| resumed.since.ok().flatten());
+    each.chain([own])
 }

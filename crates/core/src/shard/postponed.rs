@@ -58,6 +58,15 @@ impl<P: Peer> Shard<P> {
         self.settings.accounts.replace(Kind::Messages, 0, bytes);
     }
 
+    /// Keeps a message of a session that was live until now: it is processed again before all others.
+    pub(super) fn postpone_first(&mut self, id: ConnectionId, text: &str) {
+        let bytes = text.len() + OVERHEAD;
+        let kept = self.kept_mut(id);
+        kept.texts.push_front(text.into());
+        kept.bytes += bytes;
+        self.settings.accounts.replace(Kind::Messages, 0, bytes);
+    }
+
     /// Keeps undecoded bytes of a held session whose messages are as many as are kept. Returns
     /// false where it is not one.
     pub(super) fn keep_raw(&mut self, key: SessionKey, bytes: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 //! What a session is sent because its client was away, and how far that is.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ht_proto::client::{RequestId, Resumed};
 use ht_proto::code::ErrorCode;
@@ -8,6 +9,7 @@ use ht_proto::cursor::{Cursor, Part};
 use ht_proto::server::NotRecovered;
 
 use crate::Hasher;
+use crate::grant::GrantSet;
 use crate::publication::Publication;
 use crate::registry::{Registry, SubscriptionId};
 use crate::window::Unknown;
@@ -89,6 +91,8 @@ pub(super) struct Counting {
 pub(super) struct Registering {
     pub(super) rest: std::vec::IntoIter<Resumed>,
     pub(super) cursor: Cursor,
+    /// What it was granted when the request was taken.
+    pub(super) grants: Arc<GrantSet>,
 }
 
 impl Replay {

@@ -63,9 +63,13 @@ impl<P: Peer> Shard<P> {
         }
         let has_others = !session.own.is_empty();
         self.begin_replay(id, request_id, cursor, (has_others, true), turn.now);
+        let Stage::Open { grants, .. } = &self.sessions[id.index()].stage else {
+            return Flow::Continue;
+        };
         let registering = Registering {
             rest: subscriptions.into_iter(),
             cursor,
+            grants: Arc::clone(grants),
         };
         self.register(id, registering, turn)
     }
@@ -82,6 +86,12 @@ impl<P: Peer> Shard<P> {
             return Flow::Continue;
         };
         let grants = Arc::clone(grants);
+        if !Arc::ptr_eq(&grants, &registering.grants)
+            && let Some(replay) = self.holds.replay_mut(key)
+        {
+            // They are of later than what is sent again.
+            replay.fail(NotRecovered::Permissions);
+        }
         for resumed in registering.rest.by_ref() {
             let Resumed {
                 request_id,
@@ -135,13 +145,15 @@ impl<P: Peer> Shard<P> {
         } else {
             Err(NotRecovered::Off)
         };
-        let (heard, cursor) = match found {
-            Ok(position) if !has_others => {
-                let part = from.part;
-                (Floor { position, part }, from)
-            }
-            Ok(_) | Err(_) => (Floor::at(own.0), own.1),
+        let heard = match found {
+            Ok(position) if !has_others => Floor {
+                position,
+                part: from.part,
+            },
+            Ok(_) | Err(_) => Floor::at(own.0),
         };
+        // Also where it is not found: until the client is told so, it keeps that.
+        let cursor = if has_others { own.1 } else { from };
         let replay = Replay {
             request_id,
             floors: HashMap::default(),

@@ -108,6 +108,7 @@ fn cursors_are_members_at_the_end() {
         cursor,
         (true, &both),
         &[Feature::Ping],
+        None,
     );
     assert_eq!(
         str::from_utf8(&first).unwrap(),
@@ -121,6 +122,7 @@ fn cursors_are_members_at_the_end() {
         cursor,
         (false, &none),
         &[Feature::Ping; 2],
+        None,
     );
     assert_eq!(
         str::from_utf8(&first).unwrap(),
@@ -129,6 +131,14 @@ fn cursors_are_members_at_the_end() {
             r#""features": ["ping", "ping"]}"#
         )
     );
+    let first = with_features(
+        authorized.as_bytes(),
+        cursor,
+        (false, &none),
+        &[],
+        Some(2_000),
+    );
+    assert!(first.ends_with(br#""features": [], "message_bytes": 2000}"#));
     assert_eq!(
         with_cursor(permissions("[]").as_bytes(), cursor, &none),
         br#"{"type": "permissions", "allowed_rooms": [], "cursor": "k3f9ab-1742-aB3x"}"#

@@ -64,6 +64,19 @@ fn a_client_of_our_subprotocol_is_told_where_it_is_from_the_first_message_on() {
 }
 
 #[test]
+fn client_is_told_how_long_its_messages_may_be_where_that_is_less_than_usual() {
+    for (bytes, is_told) in [(1_000, true), (64 << 10, false)] {
+        let mut settings = recheck_settings();
+        settings.limits.message_bytes = bytes;
+        let mut world = World::with(settings);
+        world.subprotocol = Some(Subprotocol::V1);
+        let mut client = world.open_with(GRANTS, usize::MAX);
+        let end = format!(r#", "message_bytes": {bytes}}}"#);
+        assert_eq!(client.hears_all()[0].ends_with(&end), is_told);
+    }
+}
+
+#[test]
 fn clients_without_a_subprotocol_see_no_cursor() {
     let mut world = World::new();
     let mut client = world.open_with(GRANTS, usize::MAX);

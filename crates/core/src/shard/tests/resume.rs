@@ -302,9 +302,8 @@ fn what_cannot_be_recovered_is_refused_with_a_reason_and_subscribed_all_the_same
     };
     let other = ht_proto::entry::Epoch::from_random(9);
     type Change<'a> = &'a dyn Fn(Cursor) -> Cursor;
-    let changes: [(&str, Change<'_>); 4] = [
+    let changes: [(&str, Change<'_>); 3] = [
         ("age", &|cursor| cursor),
-        ("ahead", &|cursor| with(cursor, 1_000)),
         ("epoch", &|cursor| Cursor {
             epoch: other,
             ..cursor
@@ -326,6 +325,30 @@ fn what_cannot_be_recovered_is_refused_with_a_reason_and_subscribed_all_the_same
         world.deliver();
         assert_eq!(page.hear(usize::MAX), [not_recovered(reason, &head)]);
         assert_eq!(page.heard, [(0, 9)]);
+    }
+}
+
+#[test]
+fn reply_to_a_ping_before_the_answer_leaves_the_client_where_it_was() {
+    let few = WindowLimits {
+        entries: 3,
+        ..WindowLimits::default()
+    };
+    for (limits, reason) in [(few, Some("age")), (WindowLimits::default(), None)] {
+        let mut world = with_window(limits);
+        let mut page = Page::open(&mut world);
+        page.rooms = vec![(A, 0)];
+        let begin = page.cursor.clone();
+        for data in 0..4 {
+            publish(&mut world, &[A], data);
+        }
+        page.come_back(&mut world, usize::MAX);
+        world.say(&page.client, r#"{"type":"ping","requestId":"p"}"#);
+        let pong = format!(r#"{{"code": "success", "requestId": "p", "cursor": "{begin}"}}"#);
+        assert_eq!(page.hear(usize::MAX), [pong]);
+        world.deliver();
+        let answer = page.hear(usize::MAX).swap_remove(0);
+        assert_eq!(member(&answer, "reason").as_deref(), reason);
     }
 }
 
@@ -642,4 +665,126 @@ proptest! {
         expected.sort_unstable();
         prop_assert_eq!(heard, expected);
     }
+}
+
+/// A node that lags: the window gets entries that the page has seen at another node.
+fn ahead(world: &mut World, page: &mut Page) {
+    let view = world.window.reader().view();
+    page.cursor = Cursor {
+        position: ht_proto::entry::Position::new(view.end() + 2).unwrap(),
+        ..view.cursor(view.end())
+    }
+    .to_string();
+}
+
+#[test]
+fn node_that_has_read_less_than_its_client_waits_for_the_log() {
+    let mut world = v1();
+    let mut page = Page::open(&mut world);
+    page.rooms = vec![(A, 0)];
+    publish(&mut world, &[A], 0);
+    // As it is at another node, which has read two more.
+    let mut other = v1();
+    (0..3).for_each(|data| publish(&mut other, &[A], data));
+    page.hear(0);
+    page.cursor = other.window.reader().view().cursor(3).to_string();
+    page.come_back(&mut world, usize::MAX);
+    world.say(&page.client, &subscribe(B, "9"));
+    world.deliver();
+    world.pass(1_000);
+    assert!(page.hear(usize::MAX).is_empty(), "it waits");
+    world.say(&page.client, r#"{"type":"ping","requestId":"p"}"#);
+    assert_eq!(page.hear(usize::MAX).len(), 1, "it is alive");
+    page.cursor = other.window.reader().view().cursor(3).to_string();
+    (1..4).for_each(|data| publish(&mut world, &[A], data));
+    world.pass(20);
+    world.deliver();
+    world.resume(u64::MAX);
+    world.deliver();
+    world.resume(u64::MAX);
+    let others = page.hear(usize::MAX);
+    assert!(
+        others[0].contains(r#""recovered": true, "replayed": 1"#),
+        "{others:?}"
+    );
+    assert_eq!(others.len(), 2, "in their order: {others:?}");
+    assert_eq!(page.heard, [(0, 3)]);
+    assert_eq!(world.stats().connections_held, 0);
+    world.check_accounts();
+}
+
+#[test]
+fn connection_waits_for_the_log_once_and_not_long() {
+    let mut world = v1();
+    let mut page = Page::open(&mut world);
+    page.subscribe(&mut world, A);
+    page.hear(usize::MAX);
+    let begin = page.cursor.clone();
+    for wait in [2_000, 0] {
+        publish(&mut world, &[A], 0);
+        world.deliver();
+        page.hear(usize::MAX);
+        ahead(&mut world, &mut page);
+        let text = format!(
+            r#"{{"type":"subscribe","room":{B},"requestId":9,"since":"{}"}}"#,
+            page.cursor
+        );
+        world.say(&page.client, &text);
+        publish(&mut world, &[B], 1);
+        world.deliver();
+        if wait > 0 {
+            world.pass(wait - 20);
+            world.deliver();
+            assert!(page.hear(usize::MAX).is_empty());
+        }
+        world.pass(20);
+        world.deliver();
+        world.resume(u64::MAX);
+        world.deliver();
+        let others = page.hear(usize::MAX);
+        assert_eq!(member(&others[0], "reason").as_deref(), Some("ahead"));
+    }
+    assert_ne!(page.cursor, begin);
+    assert_eq!(world.stats().connections_held, 0);
+    world.check_accounts();
+}
+
+#[test]
+fn a_permit_while_rooms_are_registered_refuses_what_was_before_it() {
+    let mut world = v1();
+    world.who = who("7", &[]);
+    let mut page = Page::open(&mut world);
+    for data in 0..3 {
+        publish(&mut world, &[A], data);
+    }
+    page.hear(usize::MAX);
+    world.gone(&page.client);
+    page.client = world.open(r#"[{"b":"*"}]"#);
+    let text = format!(
+        r#"{{"type":"resume","requestId":"r","cursor":"{}","subscriptions":[
+            {{"requestId":1,"room":{B}}},{{"requestId":2,"room":{A}}}]}}"#,
+        page.cursor
+    );
+    world.begin(1);
+    world.say(&page.client, &text);
+    assert!(world.shard.is_behind());
+    world.command(user("7"), permit_for(GRANTS, &[]));
+    publish(&mut world, &[A], 3);
+    world.begin(0);
+    world.deliver();
+    world.resume(1);
+    world.begin(0);
+    world.deliver();
+    let lines = page.client.hears_all();
+    assert!(
+        lines[0].contains(r#""reason": "permissions""#),
+        "{}",
+        lines[0]
+    );
+    let heard = lines.iter().filter(|line| line.contains("publish"));
+    assert!(
+        heard
+            .map(|line| member(line, "data"))
+            .eq([Some("3".to_string())])
+    );
 }
