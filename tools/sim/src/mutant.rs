@@ -69,11 +69,25 @@ pub enum Mutant {
     ShortWindow,
     /// The shard gets other grants than the API gave when it was asked again.
     WiderRights,
+    /// The window has no holes.
+    NoHole,
+    /// Publications count as handed to a shard before they are.
+    EarlyHanded,
+    /// A shard is not told that its clients have missed something before they are.
+    UnmarkedGap,
+    /// Every order has the same name.
+    OneEpoch,
+    /// A node that finds that the log lost its end goes on with its epoch.
+    KeptEpoch,
+    /// A node that starts does not know that the log had something before what it reads.
+    LateStart,
+    /// The window lacks commands.
+    ForgottenCommand,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 40] = [
         Self::Drop,
         Self::Repeat,
         Self::Swap,
@@ -107,6 +121,13 @@ impl Mutant {
         Self::OldAnswer,
         Self::ShortWindow,
         Self::WiderRights,
+        Self::NoHole,
+        Self::EarlyHanded,
+        Self::UnmarkedGap,
+        Self::OneEpoch,
+        Self::KeptEpoch,
+        Self::LateStart,
+        Self::ForgottenCommand,
     ];
 
     /// The mutant with this name, as `Debug` writes it.

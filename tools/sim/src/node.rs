@@ -27,13 +27,14 @@ use ht_core::shard::{
 };
 use ht_core::window::{Beginning, Reader, WindowLimits};
 use ht_overload::{CallGuard, CallId, CallTime, RecheckId, Rechecks, WaiterId};
-use ht_proto::entry::{Epoch, Position};
+use ht_proto::entry::Position;
 use uuid::Uuid;
 
 use crate::api::{Asker, Brought, Credentials, HOLD_TIMEOUT, Says};
 use crate::gate::{Clock, Gate, HandshakePermit, Permit};
 use crate::hasher;
 use crate::mutant::Mutant;
+use crate::oracle::{epoch, unknown_epoch};
 use crate::outside::Outside;
 use crate::plan::Plan;
 use crate::shard::{Haste, SimShard};
@@ -148,6 +149,8 @@ pub(crate) struct Node {
     pub(crate) is_linked: bool,
     /// How far it has read.
     pub(crate) progress: Progress,
+    /// The epoch of the log that it has read.
+    pub(crate) epoch: u32,
     /// Counts consuming connections.
     pub(crate) links: u32,
     /// Publications reach its queue.
@@ -206,7 +209,11 @@ impl Node {
             entries: shape.window,
             ..WindowLimits::default()
         };
-        let epoch = Epoch::from_random(0);
+        let epoch = match (shape.retains, plan.mutant) {
+            (_, Some(Mutant::OneEpoch)) => epoch(0),
+            (true, _) => epoch(unknown_epoch(life)),
+            (false, _) => epoch(u32::try_from(life).unwrap_or(u32::MAX)),
+        };
         let window = PublicationWindow::new(limits, Beginning::of(epoch));
         let accounts = Arc::<Accounts>::default();
         let outboxes = Arc::new(Outboxes::new(shape.outbox_total_bytes));
@@ -265,6 +272,7 @@ impl Node {
             sent_until: 0,
             is_linked: false,
             progress: Progress::new(caps, "the log"),
+            epoch: unknown_epoch(life),
             links: 0,
             is_bound: false,
             queue: VecDeque::new(),

@@ -5,6 +5,7 @@ mod change;
 mod drain;
 mod entrance;
 mod owed;
+mod pages;
 mod rights;
 mod session;
 
@@ -16,8 +17,11 @@ use crate::oracle::change::{Commanded, LostCommands};
 pub(crate) use crate::oracle::change::{Identified, Reply};
 use crate::oracle::drain::Draining;
 use crate::oracle::entrance::Entrance;
+use crate::oracle::pages::{Pages, Reading};
+pub(crate) use crate::oracle::pages::{Recovered, epoch, unknown_epoch};
 use crate::oracle::session::{Session, Subscription};
 use crate::orders::Order;
+use crate::plan::{Shape, WINDOW};
 use crate::rooms::{GRANTS, ROOMS, is_permitted};
 
 /// A gap that is found later than this after the loss is found too late, in ms.
@@ -62,6 +66,10 @@ struct Life {
     lost_commands: Vec<LostCommands>,
     /// Answers of the API for a shard about open sessions: how much was placed before, and when.
     answers: Vec<(usize, usize, u64)>,
+    /// What it read back: its shards did not get that.
+    read_back: BTreeSet<usize>,
+    /// The log as it reads it.
+    reading: Reading,
 }
 
 /// A trigger that the log accepted and a node did not receive.
@@ -82,6 +90,11 @@ pub(crate) struct Oracle {
     exact: bool,
     /// The API is asked again about open sessions.
     rechecks: bool,
+    /// The log retains its records.
+    retains: bool,
+    /// Nodes remember little.
+    is_forgetful: bool,
+    pages: Pages,
     published: Vec<Published>,
     lives: Vec<Life>,
     sessions: BTreeMap<usize, Session>,
@@ -94,10 +107,13 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new(exact: bool, rechecks: bool) -> Self {
+    pub(crate) fn new(shape: &Shape) -> Self {
         Self {
-            exact,
-            rechecks,
+            exact: shape.exact,
+            rechecks: shape.rechecks,
+            retains: shape.retains,
+            is_forgetful: shape.window < WINDOW,
+            pages: Pages::new(),
             published: Vec::new(),
             lives: Vec::new(),
             sessions: BTreeMap::new(),
@@ -133,8 +149,12 @@ impl Oracle {
     }
 
     pub(crate) fn begins(&mut self) -> usize {
-        self.lives.push(Life::default());
-        self.lives.len() - 1
+        let life = self.lives.len();
+        self.lives.push(Life {
+            reading: Reading::new(life),
+            ..Life::default()
+        });
+        life
     }
 
     /// The log accepted a trigger of the node `from` that a node of this life will not read.
@@ -171,7 +191,8 @@ impl Oracle {
         let known = &mut self.lives[life];
         let last = known.positions.last_key_value();
         let is_behind = last.is_some_and(|(last, _)| position <= *last);
-        if known.places.contains_key(&number) != is_repeated {
+        let is_known = known.places.contains_key(&number) || known.read_back.contains(&number);
+        if is_known != is_repeated && !known.reading.forgets() {
             self.violation(|| format!("trigger {number}: repeated is {is_repeated}"));
         } else if !is_repeated {
             known.positions.insert(position, known.placed.len());

@@ -3,6 +3,7 @@
 
 mod command;
 mod crowd;
+mod page;
 mod weather;
 
 use fastrand::Rng;
@@ -16,6 +17,9 @@ use crate::plan::weather::Weather;
 
 /// Parameters of admission, beside the seed.
 const ENTRANCE: u64 = 0x656e_7472;
+
+/// What pages do, beside the seed.
+const PAGES: u64 = 0x7061_6765;
 
 /// More publications than a run has.
 pub(crate) const WINDOW: usize = 100_000;
@@ -59,6 +63,8 @@ pub(crate) struct Shape {
     pub(crate) keeps: bool,
     /// Publications that a node remembers.
     pub(crate) window: usize,
+    /// Every other client keeps a cursor, and recovers what it missed.
+    pub(crate) pages: bool,
 }
 
 /// An action and its time in ms.
@@ -90,10 +96,24 @@ pub(crate) enum Action {
         client: usize,
         room: usize,
     },
+    /// A page subscribes, and wants what followed its cursor.
+    SubscribeSince {
+        client: usize,
+        room: usize,
+    },
     Unsubscribe {
         client: usize,
         which: usize,
     },
+    /// The line of a page breaks, and it comes back.
+    Blink {
+        client: usize,
+        silent: bool,
+        /// Within so many ms.
+        within: u64,
+    },
+    /// The log loses so many of its last records, and is away for so many ms.
+    Rewind(usize, u64),
     Ping(usize),
     Read(usize, Pace),
     /// The line breaks; the other end notices, or does not.
@@ -168,6 +188,9 @@ impl Action {
             | Self::CutPublisher(node)
             | Self::Crowd { node, .. } => node,
             Self::Subscribe { .. }
+            | Self::SubscribeSince { .. }
+            | Self::Blink { .. }
+            | Self::Rewind(..)
             | Self::Unsubscribe { .. }
             | Self::Ping(_)
             | Self::Read(..)
@@ -203,6 +226,7 @@ impl Plan {
             rechecks: entrance.u8(0..4) > 0,
             keeps: entrance.bool(),
             window: [WINDOW, 5, WINDOW][entrance.usize(0..3)],
+            pages: seed % 2 == 1,
         };
         let weather = Weather::new(&mut rng);
         let count = rng.usize(20..400);
@@ -222,6 +246,10 @@ impl Plan {
         actions.extend(crowd::actions(&shape, &mut entrance));
         command::repeat(&mut actions, &shape, &mut entrance);
         crowd::meanwhile(&mut actions, &shape, &mut entrance);
+        if shape.pages {
+            let mut rng = Rng::with_seed(seed ^ PAGES);
+            page::meanwhile(&mut actions, &shape, &mut rng);
+        }
         actions.sort_by_key(|timed| timed.at);
         Self {
             seed,

@@ -44,6 +44,7 @@ fn violation(actions: impl IntoIterator<Item = (u64, Action)>) -> Option<String>
         rechecks: true,
         keeps: false,
         window: WINDOW,
+        pages: false,
     };
     let timed = actions.into_iter().map(|(at, action)| Timed { at, action });
     let plan = Plan {

@@ -1,5 +1,6 @@
 //! One run: due events are executed, one after the other, until none is left.
 
+mod act;
 mod client;
 mod command;
 mod drain;
@@ -7,8 +8,10 @@ mod entrance;
 mod event;
 mod life;
 mod log;
+mod page;
 mod place;
 mod recheck;
+mod retained;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,9 +23,9 @@ use crate::events::Events;
 use crate::node::{Message, Node};
 use crate::oracle::Oracle;
 use crate::orders::{Identities, Order, USERS};
-use crate::plan::{Action, Pace, Plan};
+use crate::plan::{Pace, Plan};
 use crate::sim::client::{Client, Connection};
-use crate::sim::entrance::{Crowd, Visitor};
+use crate::sim::entrance::Visitor;
 pub(crate) use crate::sim::event::Event;
 use crate::wire::Touched;
 
@@ -68,6 +71,8 @@ pub(crate) struct Sim {
     pub(crate) triggers: Vec<Trigger>,
     /// Messages that the log accepted, in its order.
     pub(crate) history: Vec<Rc<Message>>,
+    /// How often the log lost its end.
+    pub(crate) rewinds: u32,
     /// Counts attempts to publish.
     pub(crate) attempts: u64,
     pub(crate) oracle: Oracle,
@@ -84,9 +89,12 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn new(plan: Rc<Plan>, trace: Option<Trace>) -> Self {
-        let mut oracle = Oracle::new(plan.shape.exact, plan.shape.rechecks);
+        let mut oracle = Oracle::new(&plan.shape);
         let clients = 0..plan.shape.clients as u64;
-        let clients = clients.map(|client| Client::new(plan.seed ^ (client + 1) << 16));
+        let clients = clients.map(|client| {
+            let is_page = plan.shape.pages && client % 2 == 1;
+            Client::new(plan.seed ^ (client + 1) << 16, is_page)
+        });
         let mut events = Events::default();
         let nodes = (0..plan.shape.nodes)
             .map(|index| Node::new(&plan, index, oracle.begins(), &events.clock))
@@ -111,6 +119,7 @@ impl Sim {
             cookies: 0,
             triggers: Vec::new(),
             history: Vec::new(),
+            rewinds: 0,
             attempts: 0,
             oracle,
             touched: Touched::default(),
@@ -135,6 +144,13 @@ impl Sim {
         self.until(duration + SETTLES);
         if self.oracle.violation.is_none() {
             self.oracle.settled(self.events.now);
+            for client in 0..self.clients.len() {
+                let connection = self.clients[client].connection;
+                if let Some(connection) = connection.filter(|_| self.is_page(client)) {
+                    let now = self.events.now;
+                    self.oracle.page_settled(client, connection, now);
+                }
+            }
             for node in self.nodes.iter().filter(|node| node.is_up) {
                 self.oracle.check_carried_out(node.life);
             }
@@ -317,73 +333,6 @@ impl Sim {
             | Event::EndsTriggers { .. } => {}
         }
         self.look_at_touched();
-    }
-
-    fn act(&mut self, action: Action) {
-        self.note(|| format!("{action:?}"));
-        match action {
-            Action::Connect {
-                client,
-                node,
-                grants,
-                bootstrap,
-            } => self.connect_as(client, node, grants, bootstrap),
-            Action::Subscribe { client, room } => self.subscribe(client, room),
-            Action::Unsubscribe { client, which } => self.unsubscribe(client, which),
-            Action::Ping(client) => self.ping(client),
-            Action::Read(client, pace) => self.pace(client, pace),
-            Action::Cut { client, silent } => self.cut(client, silent),
-            Action::Leave(client) => self.leave(client),
-            Action::Publish {
-                node,
-                rooms,
-                count,
-                bytes,
-            } => {
-                let trigger = Trigger {
-                    rooms: rooms.to_vec(),
-                    bytes,
-                    order: None,
-                };
-                (0..count).for_each(|_| self.publish(node, trigger.clone()));
-            }
-            Action::Command {
-                node,
-                order,
-                around,
-            } => self.command(node, order, around),
-            Action::Crash(node, back) => self.end(node, back),
-            Action::Drain { node, delay, back } => self.begin_drain(node, delay, back),
-            Action::Hurry(node) => self.hurry(node),
-            Action::Stall(node, shard, ms) => {
-                if let Some(shard) = self.nodes[node].shards.get_mut(shard) {
-                    shard.stalled_until = self.events.now + ms;
-                }
-            }
-            Action::Lose(node, count) => self.nodes[node].lose += count,
-            Action::Repeat(node, count) => self.nodes[node].repeat += count,
-            Action::Unbind(node) => self.nodes[node].is_bound = false,
-            Action::CutConsumer(node, away) => self.cut_consumer(node, away),
-            Action::CutPublisher(node) => self.cut_publisher(node),
-            Action::Mood(mood, ms) => self.mood(mood, ms),
-            Action::Crowd {
-                node,
-                address,
-                count,
-                same,
-                bootstrap,
-                patience,
-            } => self.crowd(
-                node,
-                Crowd {
-                    address,
-                    count,
-                    same,
-                    bootstrap,
-                    patience,
-                },
-            ),
-        }
     }
 
     fn look_at_touched(&mut self) {

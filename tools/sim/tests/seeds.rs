@@ -89,6 +89,15 @@ fn is_found(mutant: Mutant) {
         Mutant::OldAnswer => "has not answered since|without a grant|old rights|success is true",
         Mutant::ShortWindow => "never came|was to come before it",
         Mutant::WiderRights => "without a grant|success is true|after the command",
+        Mutant::NoHole => "recovered, and publication|is ahead of publication",
+        Mutant::EarlyHanded => "is ahead of publication|a second time",
+        Mutant::UnmarkedGap => "is ahead of publication|recovered, and publication|was not told",
+        Mutant::OneEpoch => {
+            "is of another life|was refused for no reason|with another cursor|out of order|before it"
+        }
+        Mutant::KeptEpoch => "is of another life|out of order|with another cursor|before it",
+        Mutant::LateStart => "was refused for no reason|before what the node knows|before it",
+        Mutant::ForgottenCommand => "recovered across command",
         Mutant::LeakedPermit => "s of its address|for connections|permits",
     };
     let is_named = how.split('|').any(|words| found.contains(words));

@@ -46,8 +46,8 @@ impl Oracle {
 
     /// A node counts the messages in its queue at the beginning of the drain as placed.
     pub(crate) fn caught_up(&mut self, life: usize, owed: &[usize]) {
-        let places = &self.lives[life].places;
-        let missing = owed.iter().find(|trigger| !places.contains_key(trigger));
+        let life = &self.lives[life];
+        let missing = owed.iter().find(|trigger| !life.has(**trigger));
         if let Some(missing) = missing.copied() {
             self.violation(|| format!("a node drains before it has publication {missing}"));
         }

@@ -115,7 +115,7 @@ impl Session {
 }
 
 impl Session {
-    fn known(&self, connection: usize) -> Known {
+    pub(super) fn known(&self, connection: usize) -> Known {
         Known {
             connection,
             client: self.identified.client,

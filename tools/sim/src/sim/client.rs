@@ -25,6 +25,7 @@ use crate::orders;
 use crate::plan::Pace;
 use crate::rooms::{GRANTS, ROOMS, allowed_rooms};
 use crate::sim::client::token::sends_token;
+use crate::sim::page::Page;
 use crate::sim::{Event, Sim};
 use crate::wire::{Socket, Wire};
 
@@ -55,12 +56,14 @@ pub(crate) struct Client {
     /// The rooms that it wants, again after a reconnect.
     rooms: Vec<usize>,
     /// It reconnects when it was disconnected.
-    returns: bool,
-    names: u64,
+    pub(super) returns: bool,
+    pub(super) names: u64,
+    /// What it keeps, if it recovers what it missed.
+    pub(super) page: Option<Page>,
 }
 
 impl Client {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, is_page: bool) -> Self {
         Self {
             rng: Rng::with_seed(seed),
             connection: None,
@@ -71,6 +74,7 @@ impl Client {
             rooms: Vec::new(),
             returns: false,
             names: 0,
+            page: is_page.then(Page::default),
         }
     }
 
@@ -114,7 +118,7 @@ pub(crate) struct Connection {
     /// Names of the subscriptions and their rooms.
     names: Vec<(u64, usize)>,
     last: Option<(u64, usize)>,
-    is_welcome: bool,
+    pub(super) is_welcome: bool,
     is_reading: bool,
     /// Neither side sends on it any more.
     is_over: bool,
@@ -239,7 +243,7 @@ impl Sim {
             grants: said.grants.unwrap_or_else(|| self.granted(client)),
             asked_at: said.asked_at,
             asked: said.asked,
-            events: has_events(number),
+            events: has_events(number) || self.is_page(client),
         };
         self.oracle.opens(number, (life, shard), identified);
     }
@@ -262,7 +266,7 @@ impl Sim {
             let message = server::NOT_AUTHORIZED.to_owned();
             (message, Admission::Refused(Close::BACKEND))
         };
-        let has_events = has_events(number);
+        let has_events = has_events(number) || self.is_page(client);
         Welcome {
             id: orders::id(number),
             message: message.into(),

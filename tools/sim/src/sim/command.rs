@@ -80,8 +80,12 @@ impl Sim {
             return;
         };
         let command = order.command(number, position, &self.identities);
+        let (check, now) = (Self::check_of(number), self.events.now);
         let node = &mut self.nodes[index];
         node.last_command = position;
+        if self.plan.mutant != Some(Mutant::ForgottenCommand) {
+            node.window.append_command(&command, check, now);
+        }
         node.interest.advance(position);
         for shard in 0..self.nodes[index].shards.len() {
             self.oracle

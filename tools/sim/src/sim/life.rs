@@ -76,6 +76,17 @@ impl Sim {
         self.events.after(after, Event::Wave { node, life, shard });
     }
 
+    /// A planted bug: every shard has a turn now.
+    pub(super) fn turn_all(&mut self, index: usize) {
+        for shard in 0..self.nodes[index].shards.len() {
+            let sleeper = &mut self.nodes[index].shards[shard];
+            if sleeper.stalled_until <= self.events.now {
+                sleeper.awake_at = Some(self.events.now);
+                self.turn(index, shard);
+            }
+        }
+    }
+
     pub(super) fn wake_all(&mut self, node: usize) {
         for shard in 0..self.nodes[node].shards.len() {
             self.wake(node, shard, self.events.now + 1);
@@ -105,7 +116,9 @@ impl Sim {
         }
         own.awake_at = None;
         own.around.gap = gap;
-        own.around.own_gap = own_gap;
+        if self.plan.mutant != Some(Mutant::UnmarkedGap) {
+            own.around.own_gap = own_gap;
+        }
         own.turn(now);
         let due = own.due(now);
         let stats = own.turns.shard.stats();

@@ -13,13 +13,14 @@ use ht_proto::entry::Position;
 use crate::mutant::Mutant;
 use crate::node::{Delivery, Heard, Message, Waiting};
 use crate::sim::place::Arrived;
+use crate::sim::retained::digest;
 use crate::sim::{Event, Sim};
 
 /// Messages that are placed together at most.
 const BATCH: usize = 256;
 
 /// Messages that a log that retains some keeps.
-const RETAINED: usize = 30;
+pub(super) const RETAINED: usize = 30;
 
 /// How often a node proves that its queue is bound, in ms.
 const CHECK: u64 = 5_000;
@@ -132,6 +133,8 @@ impl Sim {
             }
         }
         self.history.push(Rc::clone(message));
+        self.oracle
+            .appended(message.trigger.map(|(number, _)| number));
         for index in 0..self.nodes.len() {
             if self.nodes[index].is_up {
                 self.route(index, message);
@@ -165,7 +168,7 @@ impl Sim {
     }
 
     /// The message with this number is on its way to a node.
-    fn deliver(&mut self, index: usize, number: usize) {
+    pub(super) fn deliver(&mut self, index: usize, number: usize) {
         let shape = &self.plan.shape;
         let position = Position::new(number as u64).filter(|_| shape.retains);
         let message = &self.history[number - 1];
@@ -189,7 +192,7 @@ impl Sim {
         self.events.at(ready, event);
     }
 
-    fn lose(&mut self, life: usize, message: &Message) {
+    pub(super) fn lose(&mut self, life: usize, message: &Message) {
         if let Some((trigger, _)) = message.trigger {
             self.note(|| format!("trigger {trigger} is lost for life {life}"));
             let now = self.events.now;
@@ -211,6 +214,7 @@ impl Sim {
             if !node.progress.is_new(delivery.position) {
                 continue;
             }
+            node.progress.remember(delivery.position, digest(&message));
             if !self.plan.shape.retains {
                 self.note_number(index, &message);
             }
@@ -236,13 +240,27 @@ impl Sim {
     }
 
     /// This node may have missed publications until now.
-    fn missed(&mut self, index: usize, reason: MissedReason) {
+    pub(super) fn missed(&mut self, index: usize, reason: MissedReason) {
         let node = &mut self.nodes[index];
         if reason == MissedReason::Start && node.connections() == 0 {
             return;
         }
-        self.nodes[index].window.missed();
+        let node = &mut self.nodes[index];
+        self.oracle.misses(node.life);
+        node.window.missed();
+        let hole = match self.plan.shape.retains {
+            // It is read back.
+            true => None,
+            false => node.order.hole(None),
+        };
+        if let Some(position) = hole {
+            self.append_hole(index, position.get());
+            self.nodes[index].interest.advance(position.get());
+        }
         self.close_for_gap(index, |_| true);
+        if let Some(position) = hole {
+            self.nodes[index].interest.sent(position.get());
+        }
         self.note(|| format!("node {index} found a gap: {}", reason.as_str()));
     }
 
@@ -259,8 +277,11 @@ impl Sim {
         for shard in (0..node.shards.len()).filter(|&shard| concerned(shard)) {
             if node.closing[shard].is_none() {
                 node.closing[shard] = Some(node.gap_waves(shard));
+                // The first wave may be late.
+                let late = [0, 0, 2_000][node.rng.usize(0..3)];
+                let at = now + node.rng.u64(0..=late);
                 let node = index;
-                self.events.at(now, Event::Wave { node, life, shard });
+                self.events.at(at, Event::Wave { node, life, shard });
             }
         }
     }
@@ -273,7 +294,7 @@ impl Sim {
         node.is_bound = true;
         node.arrived_until = now;
         if self.plan.shape.retains {
-            self.resume(index);
+            self.reads_on(index);
         } else {
             let (life, link) = (node.life, node.links);
             node.detector.queue_bound(Duration::from_millis(now));
@@ -286,32 +307,6 @@ impl Sim {
         if let Some(missed) = node.progress.begun() {
             self.oracle.shows(node.life, None, now);
             self.missed(index, missed.reason);
-        }
-    }
-
-    /// Resumes where the node was, if the log still has that.
-    fn resume(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        let From::At(last) = node.progress.from() else {
-            return;
-        };
-        let at = usize::try_from(last.get()).unwrap_or(usize::MAX);
-        let first = self.history.len().saturating_sub(RETAINED) + 1;
-        let is_lost = self.plan.mutant == Some(Mutant::LostPlace);
-        if at < first || is_lost {
-            let life = node.life;
-            if !is_lost {
-                node.progress.lost(&TailError::Trimmed(last));
-            }
-            for number in at..self.history.len() {
-                let message = Rc::clone(&self.history[number]);
-                self.lose(life, &message);
-            }
-            self.oracle.shows(life, None, self.events.now);
-        } else {
-            for number in at..=self.history.len() {
-                self.deliver(index, number);
-            }
         }
     }
 

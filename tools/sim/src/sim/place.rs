@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ht_control::input::{Batch, Input};
 use ht_control::waves::GapWaves;
 use ht_core::publication::Publication;
+use ht_proto::cursor::{Check, Cursor};
 use ht_proto::entry::{Position, TenantId};
 use ht_proto::room::{Room, RoomLimits};
 
@@ -39,12 +40,13 @@ impl Node {
 }
 
 impl Trigger {
-    fn publication(&self, number: usize, position: u64) -> Publication {
+    pub(super) fn publication(&self, number: usize, position: u64, cursor: Cursor) -> Publication {
         let rooms = self.rooms.iter().map(|&room| {
             Room::parse(&ROOMS[room].json(), RoomLimits::TRUSTED).expect("a room of ours")
         });
         let data = format!(r#"[{number},"{}"]"#, "x".repeat(self.bytes));
-        Publication::new(position, TenantId::MAIN, rooms.collect(), Bytes::from(data))
+        let publication = Publication::new(0, TenantId::MAIN, rooms.collect(), Bytes::from(data));
+        publication.at(position, cursor)
     }
 }
 
@@ -69,10 +71,12 @@ impl Sim {
                 self.oracle.confirmed(number);
             }
             self.oracle.placed(node.life, number, place, now);
+            let (life, log) = (node.life, node.order.number(place.position));
             let position = place.position.get();
             if place.duplicate {
                 continue;
             }
+            self.oracle.has(life, log.get(), number, true);
             if self.triggers[number].order.is_none() {
                 placed.push((number, position));
             } else {
@@ -85,6 +89,11 @@ impl Sim {
         node.interest.sent(node.order.last().get());
     }
 
+    /// The check of a trigger.
+    pub(super) fn check_of(number: usize) -> Check {
+        Check::of(number.to_string().as_bytes())
+    }
+
     /// Puts a hole where publications were missed.
     fn settle_window(&mut self, index: usize, triggers: &[Arrived]) {
         let node = &mut self.nodes[index];
@@ -92,7 +101,18 @@ impl Sim {
             && node.window.is_missing()
             && let Some(position) = node.order.hole(first.position)
         {
-            node.window.append_hole(position.get(), self.events.now);
+            self.append_hole(index, position.get());
+        }
+    }
+
+    pub(super) fn append_hole(&mut self, index: usize, position: u64) {
+        let now = self.events.now;
+        let node = &mut self.nodes[index];
+        let number = Position::new(position).unwrap_or(Position::MAX);
+        let number = node.order.number(number).get();
+        self.oracle.has_hole(node.life, number, now);
+        if self.plan.mutant != Some(Mutant::NoHole) {
+            node.window.append_hole(position, now);
         }
     }
 
@@ -105,11 +125,12 @@ impl Sim {
         let node = &mut self.nodes[index];
         let mut handed = Vec::new();
         let batch = |placed: &[(usize, u64)]| {
-            let all = placed.iter();
-            Batch::new(
-                all.map(|&(number, position)| self.triggers[number].publication(number, position))
-                    .collect(),
-            )
+            let all = placed.iter().map(|&(number, position)| {
+                let at = Position::new(position).unwrap_or(Position::MAX);
+                let cursor = node.order.cursor(at, Self::check_of(number));
+                self.triggers[number].publication(number, position, cursor)
+            });
+            Batch::new(all.collect())
         };
         let whole = batch(placed);
         node.batches += 1;
@@ -146,6 +167,12 @@ impl Sim {
 
     /// Puts publications into the inbox of a shard, which may miss others for it.
     fn hand(&mut self, index: usize, shard: usize, batch: Batch) {
+        if self.plan.mutant == Some(Mutant::EarlyHanded) {
+            let last = batch.publications.last();
+            let last = last.map_or(0, |last| last.position);
+            self.nodes[index].interest.sent(last);
+            self.turn_all(index);
+        }
         let node = &mut self.nodes[index];
         let (life, now) = (node.life, self.events.now);
         let missed = node.shards[shard].tell(Input::Publish(batch), now);
@@ -155,6 +182,9 @@ impl Sim {
                 self.oracle
                     .overflows(life, shard, publication.position, now);
             }
+        }
+        if !missed.is_empty() {
+            self.oracle.misses(life);
         }
         if !missed.is_empty() && self.plan.mutant != Some(Mutant::SilentOverflow) {
             self.close_for_gap(index, |own| own == shard);

@@ -130,6 +130,13 @@ impl Sim {
                 .oracle
                 .violation(|| format!("connection {number}: {text}"));
         };
+        let client = self.connections[number].client;
+        if self.is_page(client) && message["type"] != "gap" && message["is_authorized"].is_null() {
+            if message["type"] == "permissions" {
+                self.told_rights(number, text);
+            }
+            return self.page_hears(number, &message);
+        }
         if let Some(authorized) = message["is_authorized"].as_bool() {
             let connection = &mut self.connections[number];
             connection.is_welcome = authorized;
@@ -139,6 +146,9 @@ impl Sim {
             }
             for room in self.clients[client].rooms.clone() {
                 self.ask_for(client, room);
+            }
+            if self.is_page(client) {
+                self.page_hears(number, &message);
             }
         } else if message["type"] == "publish" {
             let name = message["requestId"].as_u64().unwrap_or(0);
@@ -154,6 +164,9 @@ impl Sim {
             let upto = cursor.map(|cursor: Cursor| cursor.position.get());
             let upto = upto.filter(|_| message["reason"] == GapCause::Window.as_str());
             self.oracle.told_gap(number, self.events.now, upto);
+            if self.is_page(client) {
+                self.page_hears(number, &message);
+            }
         } else if message["type"] == "permissions" {
             self.told_rights(number, text);
         } else if message["type"] == "unsubscribed" {
@@ -215,8 +228,10 @@ impl Sim {
         let connection = &mut self.connections[number];
         connection.is_over = true;
         let reason = connection.close.clone().unwrap_or_default();
-        self.clients[connection.client].connection = None;
+        let client = connection.client;
+        self.clients[client].connection = None;
         let at = connection.shut_at.unwrap_or(self.events.now);
+        self.page_is_cut(client);
         self.oracle.over(number, &reason, at);
     }
 }

@@ -36,7 +36,7 @@ impl Sim {
         }
     }
 
-    pub(super) fn say(&mut self, number: usize, opcode: Opcode, payload: &[u8]) {
+    pub(in crate::sim) fn say(&mut self, number: usize, opcode: Opcode, payload: &[u8]) {
         let connection = &mut self.connections[number];
         if connection.is_over {
             return;
