@@ -15,12 +15,12 @@ export const PING = "ping";
 export const RESUME = "resume";
 
 /**
- * Maximum length of a `resume`, in UTF-16 code units: at most 48 KB of UTF-8, which is less than the
- * gateway's `limits.message_bytes`.
+ * Maximum length of a `resume`, in UTF-16 code units: at most 48 KB of UTF-8, which is less than
+ * what a gateway accepts that says nothing else.
  */
 const RESUME_MAX = 16_000;
 
-/** What a room takes there beside its own text, at most. */
+/** What a room takes there beside its own text, and the message beside its rooms, at most. */
 const ROOM_MAX = 120;
 
 /** Publications that are delivered again for the rooms of one request. */
@@ -47,6 +47,10 @@ export class Recovery {
   /** The cursor of this connection's first message. */
   #head: string | null = null;
   #features: unknown[] = [];
+  /** Maximum length of a `resume`. */
+  #max = RESUME_MAX;
+  /** The gateway has yet to answer where the rooms are: its other cursors are not theirs. */
+  #isAsked = false;
   /** Rooms that were sent everything; the next cursor is theirs, too. */
   #complete: Channel[] = [];
   #ticket: string | null = null;
@@ -58,7 +62,7 @@ export class Recovery {
 
   /** Reads a message; returns whether it is nothing but the reply to a ping. */
   received(message: GatewayMessage): boolean {
-    const { type, requestId, features } = message;
+    const { type, requestId, features, message_bytes } = message;
     const { cursor = null, ticket = null, proof } = message as Texts;
     const isFirst = type === undefined && "is_authorized" in message;
     if (isFirst || type === "permissions") {
@@ -69,14 +73,18 @@ export class Recovery {
       this.#features = [features].flat();
       this.#complete = [];
       this.#head = cursor;
+      this.#isAsked = false;
+      this.#max = Math.min(RESUME_MAX, Number(message_bytes ?? RESUME_MAX * 4) / 3 - ROOM_MAX);
       return false;
     }
-    if (cursor) {
+    if (type === undefined && requestId === RESUME) this.#isAsked = false;
+    if (cursor && !this.#isAsked) {
       this.cursor = cursor;
       for (const channel of this.#complete.splice(0)) if (channel.since) caughtUp(channel);
     }
     const isPong = type === undefined && requestId === PING && this.has("ping");
-    if (isPong && this.#ticket && proof) this.ticket = `${this.#ticket}.${cursor}.${proof}`;
+    if (isPong && this.#ticket && proof && cursor)
+      this.ticket = `${this.#ticket}.${cursor}.${proof}`;
     return isPong;
   }
 
@@ -94,11 +102,12 @@ export class Recovery {
       return [];
     }
     const batches: Channel[][] = [];
-    let length = RESUME_MAX;
+    let length = this.#max;
+    this.#isAsked = true;
     for (const channel of known) {
       const more = channel.key.length + ROOM_MAX;
       length += more;
-      if (length > RESUME_MAX) {
+      if (length > this.#max) {
         length = more;
         batches.push([]);
       }

@@ -5,6 +5,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import { HighTemplar, type HighTemplarOptions } from "../src/index.js";
 import { live } from "../src/live.js";
+import { RESUME, Recovery } from "../src/recovery.js";
+import { makeChannel } from "../src/requests.js";
 import { FakeGateway, type FakeGatewayOptions } from "../src/testing.js";
 import { settled } from "./support/fake.js";
 
@@ -723,5 +725,41 @@ describe("the resume ticket", () => {
     gateway.cut();
     await vi.advanceTimersByTimeAsync(10);
     expect(offered()).toEqual([[], []]);
+  });
+});
+
+describe("a page that has asked where its rooms are", () => {
+  const FEATURES = ["since", "resume", "ping"];
+  const room = (id: number) => ({
+    ...makeChannel(`{"id":${id},"text":"${"x".repeat(100)}"}`, String(id), undefined),
+    since: null,
+  });
+
+  test("keeps its cursor until the answer", () => {
+    const recovery = new Recovery();
+    recovery.received({ is_authorized: true, cursor: "a-1", features: FEATURES });
+    expect(recovery.resume([])).toEqual([]);
+    recovery.received({ type: "publish", requestId: "1", cursor: "a-2" });
+    recovery.received({ is_authorized: true, cursor: "a-9", features: FEATURES });
+    expect(recovery.resume([room(1)])[0]?.text).toContain('"cursor":"a-2"');
+    for (const type of ["permissions", "gap"]) recovery.received({ type, cursor: "a-9" });
+    expect(recovery.cursor).toBe("a-2");
+    recovery.received({ code: "success", requestId: RESUME, cursor: "a-9" });
+    expect(recovery.cursor).toBe("a-9");
+  });
+
+  test("sends no more at once than the gateway accepts", () => {
+    for (const bytes of [2_000, 5_000, 65_536]) {
+      const recovery = new Recovery();
+      const first = { is_authorized: true, cursor: "a-1", features: FEATURES };
+      recovery.received({ ...first, message_bytes: bytes });
+      recovery.resume([]);
+      const rooms = Array.from({ length: 200 }, (_, id) => room(id));
+      const resumes = recovery.resume(rooms);
+      expect(resumes.flatMap(({ channels }) => channels)).toEqual(rooms);
+      for (const { text } of resumes) expect(text.length).toBeLessThanOrEqual(bytes);
+      // All but the first have the cursor in each room: the first moves that of the connection.
+      for (const { text } of resumes.slice(1)) expect(text).toContain('"since":"a-1"');
+    }
   });
 });
