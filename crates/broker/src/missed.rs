@@ -42,8 +42,8 @@ impl MissedReason {
             }
             Self::Trimmed => {
                 "let the log retain more (rabbitmq.stream_age and rabbitmq.stream_bytes, or \
-                 retention in the section of postgres or redis), or find out why this node was cut \
-                 off for so long"
+                 retention in the section of postgres, nats or redis), or find out why this node was \
+                 cut off for so long"
             }
             Self::Rewound => {
                 "find out who deletes the log, or whether the broker lost its disk or failed over \

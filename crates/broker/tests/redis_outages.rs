@@ -317,6 +317,49 @@ async fn a_failover_that_loses_records_is_another_epoch_for_all() {
     }
 }
 
+/// What was accepted before is lost with it; nobody is deaf, and nothing comes twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_deleted_under_load_leaves_no_node_deaf() {
+    let server = Server::start();
+    let nodes = [node(&server.config()).await, node(&server.config()).await];
+    let load = Load::start(&nodes[0], &server);
+    for _ in 0..5 {
+        let before = nodes.each_ref().map(|node| node.recorder.count());
+        let goes_on = || {
+            let counts = nodes.each_ref().map(|node| node.recorder.count());
+            counts
+                .iter()
+                .zip(before)
+                .all(|(count, before)| *count > before + 50)
+        };
+        eventually(SOON, goes_on).await;
+        let known = nodes[0].broker.epoch().unwrap();
+        server.command(&["DEL", STREAM]);
+        another_epoch(&nodes, known).await;
+    }
+    load.end().await;
+    publish_again(&nodes[1], "\"last\"").await;
+    let mut after = Vec::new();
+    for node in nodes {
+        node.sees("\"last\"").await;
+        let seen = node.recorder.seen();
+        let unique: HashSet<_> = seen.iter().collect();
+        assert_eq!(unique.len(), seen.len(), "nothing is doubled");
+        // From there on both were there. They began to read the last one at different moments.
+        let (_, begun) = *node.recorder.epochs().last().unwrap();
+        after.push(seen[begun..].to_vec());
+        node.end().await;
+    }
+    let common = after[0].len().min(after[1].len());
+    let ends = after.iter().map(|seen| &seen[seen.len() - common..]);
+    assert!(
+        common > 0
+            && ends
+                .clone()
+                .all(|end| end == &after[0][after[0].len() - common..])
+    );
+}
+
 /// Without a file of its own it comes back empty.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_keeps_nothing_is_another_log_after_a_crash() {
