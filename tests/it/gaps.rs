@@ -212,6 +212,50 @@ fn a_client_with_events_is_told_of_a_gap_asked_about_and_stays() {
 }
 
 #[test]
+fn a_cursor_from_before_a_gap_recovers_nothing_and_one_from_after_it_does() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let node = start(with(&backend, &vhost), &vhost);
+    let connect = || {
+        let handshake = Handshake::new(&node.gateway);
+        handshake
+            .header("Sec-WebSocket-Protocol", "high-templar.v1")
+            .open()
+    };
+    let first = |client: &mut Client| client.expect_whole()["cursor"].clone();
+    let resume = |client: &mut Client, cursor: &Value| {
+        client.call(&json!({
+            "type": "resume", "requestId": 0, "cursor": cursor,
+            "subscriptions": [{"requestId": 1, "room": {"room": 1}}],
+        }))
+    };
+    let mut client = connect();
+    let before = first(&mut client);
+    drop(client);
+    vhost.close_connections();
+    eventually("the gap", || (node.gaps("reconnect") == 1).then_some(()));
+    wait_for_ready(&node.gateway);
+    node.publish(1);
+    let mut client = connect();
+    let after = first(&mut client);
+    let answer = resume(&mut client, &before);
+    assert_eq!(answer["recovered"], false, "{answer}");
+    assert_eq!(answer["reason"], "age");
+    drop(client);
+    let trigger = json!({"rooms": [{"room": 1}], "data": 2});
+    node.gateway.trigger(&trigger);
+    let mut client = connect();
+    first(&mut client);
+    let answer = resume(&mut client, &after);
+    assert_eq!(answer["recovered"], true, "{answer}");
+    // The first one may have been placed before or after that cursor was given, never in between.
+    let replayed = answer["replayed"].as_u64().expect("a number");
+    assert!((1..=2).contains(&replayed), "{answer}");
+    let heard = (0..replayed).map(|_| client.expect_publish().0);
+    assert_eq!(heard.last(), Some(json!(2)));
+}
+
+#[test]
 fn closed_connections_to_the_broker_are_a_gap() {
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();

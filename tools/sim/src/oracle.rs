@@ -286,7 +286,7 @@ impl Oracle {
     fn judge(&mut self, session: usize, name: u64, number: usize) -> Result<(), String> {
         let known = self.sessions.get_mut(&session).ok_or("no such session")?;
         if known.is_unjudged {
-            return Ok(());
+            return self.judge_order(session, name, number);
         }
         if known.ended.contains(&name) {
             return Err("after its unsubscribe was answered".into());
@@ -336,6 +336,29 @@ impl Oracle {
             if meets(other) && !life.overflowed.contains_key(&(known.shard, skipped)) {
                 return Err(format!("publication {other} was to come before it"));
             }
+        }
+        subscription.next = Some(place + 1);
+        Ok(())
+    }
+
+    /// Nobody knows what a session may do: a publication comes for its room, in order and once.
+    fn judge_order(&mut self, session: usize, name: u64, number: usize) -> Result<(), String> {
+        let known = self.sessions.get_mut(&session).ok_or("no such session")?;
+        let place = self.lives[known.life].places.get(&number);
+        // It may have been dropped meanwhile.
+        let (Some(&place), Some(subscription)) = (place, known.subscriptions.get_mut(&name)) else {
+            return Ok(());
+        };
+        let rooms = self.published[number].rooms.iter();
+        let own = ROOMS[subscription.room];
+        if !rooms
+            .into_iter()
+            .any(|&room| own.meets(ROOMS[room], self.exact))
+        {
+            return Err("for another room".into());
+        }
+        if subscription.next.is_some_and(|next| place < next) {
+            return Err("a second time, or out of order".into());
         }
         subscription.next = Some(place + 1);
         Ok(())

@@ -788,3 +788,48 @@ fn a_permit_while_rooms_are_registered_refuses_what_was_before_it() {
             .eq([Some("3".to_string())])
     );
 }
+
+/// A room in which little happens, on a node where much does.
+#[test]
+fn pings_keep_the_cursor_of_a_quiet_page_within_the_window() {
+    let few = WindowLimits {
+        entries: 10,
+        ..WindowLimits::default()
+    };
+    for pings in [true, false] {
+        let mut world = with_window(few);
+        let mut page = Page::open(&mut world);
+        page.subscribe(&mut world, A);
+        page.hear(usize::MAX);
+        for data in 0..40 {
+            publish(&mut world, &[B], data);
+            world.deliver();
+            if pings && data % 8 == 0 {
+                world.say(&page.client, r#"{"type":"ping","requestId":"p"}"#);
+                page.hear(usize::MAX);
+            }
+        }
+        page.come_back(&mut world, usize::MAX);
+        world.deliver();
+        let answer = page.hear(usize::MAX).swap_remove(0);
+        let reason = member(&answer, "reason");
+        assert_eq!(reason.as_deref(), (!pings).then_some("age"), "{answer}");
+    }
+}
+
+#[test]
+fn a_room_may_be_recovered_under_another_name() {
+    let mut world = v1();
+    let mut page = Page::open(&mut world);
+    page.subscribe(&mut world, A);
+    publish(&mut world, &[A], 0);
+    world.deliver();
+    page.hear(usize::MAX);
+    publish(&mut world, &[A], 1);
+    publish(&mut world, &[B], 2);
+    page.rooms = vec![(A, 7)];
+    page.come_back(&mut world, 0);
+    world.deliver();
+    page.hear(usize::MAX);
+    assert_eq!(page.heard, [(0, 0), (7, 1)]);
+}
