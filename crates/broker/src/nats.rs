@@ -36,6 +36,7 @@ mod login;
 mod names;
 mod probe;
 mod stream;
+mod stumble;
 mod tail;
 mod writer;
 
@@ -56,6 +57,7 @@ use crate::log::{
 };
 use crate::nats::address::Address;
 use crate::nats::login::Login;
+use crate::nats::stumble::Stumbles;
 use crate::nats::tail::Reader;
 use crate::nats::writer::Writer;
 
@@ -78,6 +80,8 @@ struct Server {
     replicas: u8,
     /// When the stream that was read last was made.
     created: Mutex<Option<String>>,
+    /// Where tails were lost.
+    stumbles: Mutex<Stumbles>,
 }
 
 /// What is wrong with a [`NatsConfig`].
@@ -102,12 +106,17 @@ impl Server {
             retention_bytes: config.retention_bytes,
             replicas: config.replicas,
             created: Mutex::default(),
+            stumbles: Mutex::default(),
             address,
         })
     }
 
     fn created(&self) -> MutexGuard<'_, Option<String>> {
         self.created.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stumbles(&self) -> MutexGuard<'_, Stumbles> {
+        self.stumbles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -16,6 +16,7 @@ use ht_proto::entry::{Epoch, Position};
 use ht_testkit::eventually;
 use ht_testkit::nats::Nats as Server;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 #[path = "support/mod.rs"]
 mod support;
@@ -305,6 +306,55 @@ async fn publishers_of_other_languages_use_the_subject() {
     node.end().await;
 }
 
+/// The server stores whatever headers a publisher sends. None of them stops a node, or passes for a
+/// word of the server.
+#[tokio::test]
+async fn headers_that_cannot_be_read_stop_nobody() {
+    let server = Server::start();
+    let first = ready(&server.config()).await;
+    let bad: [&[u8]; 6] = [
+        b"NATS/1.0 503\r\n\r\n",
+        b"NATS/1.0 100 Idle Heartbeat\r\n\r\n",
+        b"NATS/1.0 x\r\n\r\n",
+        b"NATS/1.0\r\nName: M\xfcller\r\n\r\n",
+        b"NATS/1.0\r\nno colon\r\n\r\n",
+        b"something else\r\n\r\n",
+    ];
+    let raw = |headers: &[u8], data: &str| {
+        let body = body(data);
+        let (of, all) = (headers.len(), headers.len() + body.len());
+        let head = format!("HPUB hightemplar.triggers {of} {all}\r\n");
+        [head.as_bytes(), headers, body.as_bytes(), b"\r\n"].concat()
+    };
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", server.port()))
+        .await
+        .unwrap();
+    let connect = b"CONNECT {\"headers\":true,\"verbose\":false,\"pedantic\":false}\r\n";
+    stream.write_all(connect).await.unwrap();
+    let mut expected = Vec::new();
+    for (number, headers) in bad.iter().enumerate() {
+        let data = format!("\"bad {number}\"");
+        stream.write_all(&raw(headers, &data)).await.unwrap();
+        expected.push(data);
+        let data = format!("\"good {number}\"");
+        stream
+            .write_all(&raw(b"NATS/1.0\r\n\r\n", &data))
+            .await
+            .unwrap();
+        expected.push(data);
+    }
+    first.sees("\"good 5\"").await;
+    assert_eq!(first.recorder.seen(), expected);
+    assert_eq!(first.recorder.gaps(), [MissedReason::Start]);
+    let second = ready(&server.config()).await;
+    assert_eq!(second.recorder.back(), expected);
+    assert_eq!(epoch(&first), epoch(&second));
+    for node in [first, second] {
+        eventually(SOON, || node.is_ready()).await;
+        node.end().await;
+    }
+}
+
 /// Users with the rights that docs/nats.md names.
 const RIGHTS: &str = r#"
 jetstream { store_dir: "STORE" }
@@ -315,6 +365,7 @@ authorization {
         publish: [
           "hightemplar.triggers", "hightemplar.triggers.notes", "hightemplar.triggers.probes",
           "$JS.API.STREAM.INFO.hightemplar-triggers",
+          "$JS.API.STREAM.MSG.GET.hightemplar-triggers",
           "$JS.API.CONSUMER.CREATE.hightemplar-triggers",
           "$JS.API.CONSUMER.DELETE.hightemplar-triggers.*",
           "$JS.API.CONSUMER.MSG.NEXT.hightemplar-triggers.*"

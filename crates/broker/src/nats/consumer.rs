@@ -178,11 +178,9 @@ impl Consumer {
 
     /// Takes what the server sent: a message of the stream, or a word about a request.
     fn take(&mut self, message: Message) -> Result<Option<Delivery>, Cause> {
-        let Some(status) = message.status else {
-            let reply = message.reply.as_deref().unwrap_or_default();
-            let numbers = numbers(reply).ok_or_else(|| {
-                Cause::Refused(line(format_args!("a delivery without numbers: {reply}")))
-            })?;
+        // Not by its status: that is a header, which a publisher can set.
+        let reply = message.reply.as_deref().unwrap_or_default();
+        if let Some(numbers) = numbers(reply) {
             if numbers.delivery != self.delivered + 1 {
                 return Err(Cause::Lost(format!(
                     "delivery {} follows {}",
@@ -194,6 +192,10 @@ impl Consumer {
             (self.is_fruitful, self.barren) = (true, 0);
             let sequence = numbers.sequence;
             return Ok(Some(Delivery { sequence, message }));
+        }
+        let Some(status) = message.status else {
+            let text = format_args!("a delivery without numbers: {reply}");
+            return Err(Cause::Refused(line(text)));
         };
         let about = message.subject.rsplit('.').next();
         let is_current = about.is_some_and(|about| about == self.requests.to_string());

@@ -30,6 +30,8 @@ pub(super) struct Reader {
     last: u64,
     /// Where it begins, until the first record was read.
     begins: Option<From>,
+    /// Records that were read without the consumer, before its first one.
+    fetched: Vec<Record>,
     /// A message that was delivered and is not read yet.
     ahead: Option<Delivery>,
     /// Why there will be no more.
@@ -43,24 +45,38 @@ impl Reader {
         let stream = server.stream_or_new(&link).await?;
         server.recognise(&stream, from)?;
         let next = server.start(&link, &stream, from).await?;
+        let fetched = server.fetch_stumbling_block(&link, next, from).await?;
+        let next = next + fetched.len() as u64;
         let consumer = Consumer::open(&link, &server, Start::At(next)).await?;
         Ok(Self {
             server,
             link,
             consumer,
             last: next - 1,
-            begins: Some(from),
+            begins: Some(from).filter(|_| fetched.is_empty()),
+            fetched,
             ahead: None,
             end: None,
         })
     }
 
     async fn batch(&mut self) -> Result<Batch, TailError> {
+        if !self.fetched.is_empty() {
+            let records = std::mem::take(&mut self.fetched);
+            return Ok(Batch {
+                missed: Vec::new(),
+                records,
+            });
+        }
         if self.ahead.is_none() {
-            if let Some(end) = self.end.take() {
-                return Err(end.into());
+            let next = match self.end.take() {
+                Some(end) => Err(end),
+                None => self.consumer.next(&self.link).await,
+            };
+            if let Err(Cause::Lost(_)) = next {
+                self.server.stumbles().lost_after(self.last);
             }
-            self.ahead = Some(self.consumer.next(&self.link).await?);
+            self.ahead = Some(next?);
         }
         if let Some(ahead) = &self.ahead
             && ahead.sequence != self.last + 1
