@@ -191,6 +191,8 @@ export class Connection {
         if (isOpen || reason || code !== 1006) return this.#ended(code, reason, cause);
         cause ??= new Error("server down, wrong path (404) or origin refused (403)");
         if (++this.#unreachable === UNREACHABLE_MAX) {
+          // It may be the ticket: too long for a proxy.
+          this.recovery.ticket = null;
           const where = address.split("?")[0];
           this.#owner.failed(new Error(`cannot connect to ${where}: ${cause.message}`, { cause }));
         }

@@ -65,10 +65,11 @@ export class Recovery {
     const { type, requestId, features, message_bytes } = message;
     const { cursor = null, ticket = null, proof } = message as Texts;
     const isFirst = type === undefined && "is_authorized" in message;
-    if (isFirst || type === "permissions") {
+    if (isFirst || ticket || type === "permissions") {
       this.#ticket = ticket;
       this.ticket = null;
     }
+    if (this.#ticket && proof && cursor) this.ticket = `${this.#ticket}.${cursor}.${proof}`;
     if (isFirst) {
       this.#features = [features].flat();
       this.#complete = [];
@@ -82,10 +83,7 @@ export class Recovery {
       this.cursor = cursor;
       for (const channel of this.#complete.splice(0)) if (channel.since) caughtUp(channel);
     }
-    const isPong = type === undefined && requestId === PING && this.has("ping");
-    if (isPong && this.#ticket && proof && cursor)
-      this.ticket = `${this.#ticket}.${cursor}.${proof}`;
-    return isPong;
+    return type === undefined && requestId === PING && this.has("ping");
   }
 
   /** The member `since` of a subscribe. */

@@ -140,12 +140,40 @@ test("rights that change between two connections change what is heard", async ()
   await orders.ready;
   await eventually(() => secret.state === "refused");
   world.backend.allow("anna", [{ target: "secret" }]);
-  world.wire.cut();
+  client.reconnect();
   await eventually(() => secret.state === "subscribed");
   expect(secret.error).toBeNull();
   expect(orders.state).toBe("refused");
   expect(onError).toHaveBeenCalledExactlyOnceWith(orders.error);
 });
+
+test.skipIf(LEGACY)(
+  "a cut client comes back without a call, unless a command is meant",
+  async () => {
+    const client = world.client();
+    const orders = client.subscribe(ORDERS);
+    await orders.ready;
+    const again = async () => {
+      const before = client.status;
+      world.wire.cut();
+      await eventually(() => client.status !== before && client.state === "open");
+      await eventually(() => orders.state === "subscribed");
+    };
+    await again();
+    await again();
+    expect(world.backend.calls).toEqual(["anna"]);
+    // A client that is away is meant as well.
+    const before = client.status;
+    world.wire.lead(null);
+    world.wire.cut();
+    await world.gateway.command({ command: "invalidate", everyone: true });
+    world.wire.lead(world.gateway.port);
+    await eventually(() => client.status !== before && orders.state === "subscribed");
+    expect(world.backend.calls).toEqual(["anna", "anna"]);
+    await again();
+    expect(world.backend.calls).toEqual(["anna", "anna"]);
+  },
+);
 
 test("a backend that is down is no refusal: the client comes back later", async () => {
   await world.backend.stop();
