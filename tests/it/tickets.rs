@@ -1,5 +1,7 @@
 //! Resume tickets: clients that come back without a call to the API, and those that may not.
 
+mod rolling;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};

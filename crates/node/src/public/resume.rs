@@ -37,6 +37,8 @@ impl Bootstrap {
             }
             Err(outcome) => {
                 self.counters.resumes.add(outcome);
+                let outcome = outcome.as_str();
+                tracing::debug!(connection = %facts.id, outcome, "calling the API for a client with a resume ticket");
                 return None;
             }
         };
