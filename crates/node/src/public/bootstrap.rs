@@ -51,7 +51,7 @@ impl Bootstrap {
         facts: &RequestFacts,
         credentials: Credentials,
     ) -> Outcome {
-        if let Some(outcome) = self.resume(settings, facts, &credentials) {
+        if let Some(outcome) = self.resume(settings, facts, &credentials).await {
             return outcome;
         }
         let asked_at = (self.clock)();

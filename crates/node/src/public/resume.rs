@@ -5,13 +5,15 @@
 //! other client. Those that are ordered from then on find the client as any other that is being
 //! admitted.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use ht_backend::{Credentials, Permissions};
+use ht_backend::{CallTime, Credentials, Permissions};
+use ht_core::publication::Logged;
 use ht_core::ticket::{Changed, unchanged};
-use ht_core::window::Unknown;
+use ht_core::window::{Unknown, View};
 use ht_edge::request::RequestFacts;
-use ht_proto::ticket::ResumeOffer;
+use ht_proto::cursor::Cursor;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::counters::ResumeOutcome;
@@ -21,17 +23,29 @@ use crate::public::bootstrap::Bootstrap;
 use crate::public::outcome::Outcome;
 use crate::tickets::Opened;
 
+/// Longest wait for the log, and how often it is looked at meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
+
 impl Bootstrap {
     /// Admits a client by the ticket that it offers; none: the API is to be called. Counts the
     /// result.
-    pub(super) fn resume(
+    pub(super) async fn resume(
         &self,
         settings: &LiveSettings,
         facts: &RequestFacts,
         credentials: &Credentials,
     ) -> Option<Outcome> {
         let offer = facts.resume.as_ref()?;
-        let resumed = match self.open(settings, offer, credentials)? {
+        // First: a gap, or a command that the window does not have yet, is later.
+        let asked_at = (self.clock)();
+        let identity = settings.rules.identity(credentials);
+        let opened = self.tickets.open(offer, &identity, SystemTime::now())?;
+        let checked = match opened {
+            Ok(opened) => self.check(opened, asked_at).await,
+            Err(outcome) => Err(outcome),
+        };
+        let resumed = match checked {
             Ok((permissions, connection)) => {
                 self.admit(settings, facts, &permissions, credentials, Some(connection))
             }
@@ -50,40 +64,46 @@ impl Bootstrap {
         resumed
     }
 
-    /// What a ticket permits, and the id of the client's former connection. None: tickets are not
-    /// accepted.
-    fn open(
+    /// What a ticket permits if nothing has happened since, and the id of the client's former
+    /// connection.
+    async fn check(
         &self,
-        settings: &LiveSettings,
-        offer: &ResumeOffer,
-        credentials: &Credentials,
-    ) -> Option<Result<(Permissions, Uuid), ResumeOutcome>> {
-        // First: a gap, or a command that the window does not have yet, is later.
-        let mut asked_at = (self.clock)();
-        let identity = settings.rules.identity(credentials);
-        let opened = self.tickets.open(offer, &identity, SystemTime::now())?;
-        Some(opened.and_then(|opened| {
-            let Opened {
-                mut permissions,
-                connection,
-                cursor,
-            } = opened;
+        opened: Opened,
+        mut asked_at: CallTime,
+    ) -> Result<(Permissions, Uuid), ResumeOutcome> {
+        let Opened {
+            mut permissions,
+            connection,
+            cursor,
+        } = opened;
+        let (view, position) = self.find(&cursor).await?;
+        asked_at.commands = asked_at.commands.min(view.end());
+        let list = permitted::rooms(&permissions).ok_or(ResumeOutcome::Invalid)?;
+        let user = permissions.user_id.as_deref().map(Into::into);
+        let Permitted { grants, who, .. } = Permitted::new(
+            &self.interner,
+            &self.throttles,
+            Some(connection),
+            (&permissions, list),
+            user,
+        );
+        unchanged(&view, position, (connection, who.as_deref(), &grants))?;
+        permissions.asked_at = Some(asked_at);
+        Ok((permissions, connection))
+    }
+
+    /// The position of a cursor in the window. This node may have read less of the log than the one
+    /// that gave it: then it waits a moment.
+    async fn find(&self, cursor: &Cursor) -> Result<(View<Logged>, u64), Unknown> {
+        let until = Instant::now() + PATIENCE;
+        loop {
             let view = self.window.reader().view();
-            asked_at.commands = asked_at.commands.min(view.end());
-            let position = view.find(&cursor)?;
-            let list = permitted::rooms(&permissions).ok_or(ResumeOutcome::Invalid)?;
-            let user = permissions.user_id.as_deref().map(Into::into);
-            let Permitted { grants, who, .. } = Permitted::new(
-                &self.interner,
-                &self.throttles,
-                Some(connection),
-                (&permissions, list),
-                user,
-            );
-            unchanged(&view, position, (connection, who.as_deref(), &grants))?;
-            permissions.asked_at = Some(asked_at);
-            Ok((permissions, connection))
-        }))
+            match view.find(cursor) {
+                Err(Unknown::Ahead) if Instant::now() < until => {}
+                found => return found.map(|position| (view, position)),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
 
