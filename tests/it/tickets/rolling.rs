@@ -1,7 +1,7 @@
 //! A rolling restart of three nodes with one log: no client of ours costs a call to the API, loses
 //! a publication or gets one twice.
 //!
-//! `HT_ROLLING_CLIENTS` is the number of clients (300).
+//! `HT_ROLLING_CLIENTS` is the number of clients (120).
 
 use std::io::{self, ErrorKind};
 use std::sync::Mutex;
@@ -225,7 +225,7 @@ fn node(backend: &StubBackend, database: &Database) -> Gateway {
 #[test]
 fn rolling_restart_costs_no_call_and_loses_and_repeats_nothing() {
     let count = std::env::var("HT_ROLLING_CLIENTS");
-    let count: usize = count.map_or(300, |count| count.parse().expect("a number"));
+    let count: usize = count.map_or(120, |count| count.parse().expect("a number"));
     let database = block_on(Server::shared().database().with_log());
     let backend = StubBackend::admitting(json!([{"n": "*"}]));
     let mut nodes = [(); 3].map(|()| node(&backend, &database));
@@ -274,7 +274,7 @@ fn rolling_restart_costs_no_call_and_loses_and_repeats_nothing() {
             *world.nodes.lock().expect("no panic") = others;
             nodes[index].signal("TERM");
             // Published while they are on their way.
-            (0..200).for_each(|_| publish(&nodes[(index + 1) % 3]));
+            (0..100).for_each(|_| publish(&nodes[(index + 1) % 3]));
             assert_eq!(nodes[index].wait_for_end(), Some(0));
             nodes[index] = node(&backend, &database);
             all_are_there();
