@@ -286,3 +286,35 @@ fn invalidate_between_cut_and_resume_is_no_way_around_permissions() {
         }
     }
 }
+
+/// A node may be behind the one that gave a cursor: it waits for its log, and holds up nothing else.
+#[test]
+fn a_cursor_that_is_ahead_of_the_node_waits_a_moment_and_is_refused() {
+    let gateway = Gateway::start(&StubBackend::open());
+    gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 1}));
+    let mut client = offer(&gateway, V1).open();
+    let (head, _) = next(&mut client);
+    let parts: Vec<_> = head.split('-').collect();
+    let ahead = format!("{}-9-{}", parts[0], parts[2..].join("-"));
+    client.send_json(&json!({
+        "type": "resume", "requestId": 0, "cursor": ahead,
+        "subscriptions": [{"requestId": 1, "room": {"room": 1}}],
+    }));
+    // It is alive meanwhile, and so is the shard.
+    assert_eq!(ping(&mut client), head);
+    let mut other = offer(&gateway, V1).open();
+    let (cursor, _) = next(&mut other);
+    assert_eq!(cursor, head);
+    other.send_json(&json!({
+        "type": "subscribe", "requestId": 1, "room": {"room": 1}, "since": head,
+    }));
+    assert_eq!(next(&mut other).1["recovered"], true);
+    let answer = next(&mut client).1;
+    assert_eq!(
+        (&answer["recovered"], &answer["reason"]),
+        (&json!(false), &json!("ahead"))
+    );
+    gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 2}));
+    assert_eq!(client.expect_publish(), (json!(2), json!(1)));
+    assert_eq!(other.expect_publish(), (json!(2), json!(1)));
+}
