@@ -54,8 +54,7 @@ impl Link {
         Ok(link)
     }
 
-    /// Connects, whatever the server is.
-    pub(super) async fn connect(server: &Server) -> Result<Self, Cause> {
+    async fn connect(server: &Server) -> Result<Self, Cause> {
         let stream = server.address.connect().await?;
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let login = &server.address.login;
