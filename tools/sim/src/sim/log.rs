@@ -19,9 +19,6 @@ use crate::sim::{Event, Sim};
 /// Messages that are placed together at most.
 const BATCH: usize = 256;
 
-/// Messages that a log that retains some keeps.
-pub(super) const RETAINED: usize = 30;
-
 /// How often a node proves that its queue is bound, in ms.
 const CHECK: u64 = 5_000;
 

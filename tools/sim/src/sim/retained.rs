@@ -14,7 +14,9 @@ use crate::mutant::Mutant;
 use crate::node::Message;
 use crate::oracle::epoch;
 use crate::sim::Sim;
-use crate::sim::log::RETAINED;
+
+/// Messages that a log that retains some keeps.
+const RETAINED: usize = 30;
 
 /// Tells a record from another one at its position.
 pub(super) fn digest(message: &Message) -> u64 {
