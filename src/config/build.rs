@@ -119,6 +119,7 @@ fn resume_notes(values: &Values) -> Vec<String> {
     }
     let shares_log = values.postgres_url.value.is_some()
         || values.nats_url.value.is_some()
+        || values.redis_url.value.is_some()
         || values.rabbitmq_url.value.is_some() && values.rabbitmq_log.value == RabbitMqLog::Stream;
     if shares_log && values.resume_secret.value.is_empty() {
         notes.push(

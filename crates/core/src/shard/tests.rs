@@ -29,5 +29,6 @@ mod spans;
 mod subprotocol;
 mod subscriptions;
 mod terms;
+mod tickets;
 mod tokens;
 mod turns;

@@ -201,6 +201,7 @@ impl World {
                 hold_max: 0,
                 first_frames: HashMap::new(),
                 first_frame_bytes_max: usize::MAX,
+                tickets: None,
             },
             now: 1_000,
             offer: None,

@@ -8,13 +8,14 @@ use std::rc::Rc;
 use ht_proto::entry::TenantId;
 use ht_proto::hook::Hook;
 use ht_proto::room::Room;
-use ht_proto::server::Status;
+use ht_proto::server::{Resumption, Status};
 use uuid::Uuid;
 
 use crate::command::Command;
 use crate::connection::SessionKey;
 use crate::peer::{Eviction, Peer, Sent};
 use crate::stats::Stats;
+use crate::ticket::Granted;
 use crate::world::{AuthenticationEnd, Over, World};
 
 /// Events, in their order. Peers have numbers from 0.
@@ -125,6 +126,8 @@ pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) first_frames: HashMap<SessionKey, usize>,
     /// Bytes that one of them may send.
     pub(in crate::shard::tests) first_frame_bytes_max: usize,
+    /// Tickets that were given; none: clients get none.
+    pub(in crate::shard::tests) tickets: Option<u32>,
 }
 
 impl World<FakePeer> for Outside {
@@ -185,6 +188,22 @@ impl World<FakePeer> for Outside {
             self.held.remove(&peer.number);
         }
         self.held.values().sum()
+    }
+
+    fn resumption(
+        &mut self,
+        _peer: &mut FakePeer,
+        granted: &Granted<'_>,
+        anew: bool,
+    ) -> Resumption {
+        let Some(tickets) = &mut self.tickets else {
+            return Resumption::default();
+        };
+        *tickets += u32::from(anew);
+        Resumption {
+            ticket: anew.then(|| format!("ticket-{tickets}")),
+            proof: Some(format!("{:?}", granted.expires_in)),
+        }
     }
 
     fn carried_out(&mut self, command: &Command, matched: usize) {
