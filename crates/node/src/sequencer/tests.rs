@@ -19,7 +19,6 @@ mod retained;
 
 use super::*;
 use crate::inbox::{Bounds, Receiver};
-use crate::window::WindowSize;
 
 const BOUNDS: Bounds = Bounds {
     inputs: 2,
@@ -340,7 +339,9 @@ async fn old_publications_are_dropped_without_new_ones() {
     assert_eq!((size.entries, size.seconds), (1, 299.0));
     tokio::time::advance(Duration::from_secs(2)).await;
     node.window.expire();
-    assert_eq!(node.window.size(), WindowSize::default());
+    let size = node.window.size();
+    assert_eq!((size.entries, size.bytes, size.seconds), (0, 0, 0.0));
+    assert!(size.is_cut, "it does not reach back to the first one");
 }
 
 const DISCONNECT: &str = r#"{"command":"disconnect","user":7}"#;
