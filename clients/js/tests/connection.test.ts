@@ -166,6 +166,8 @@ test.skipIf(LEGACY)(
     const before = client.status;
     world.wire.lead(null);
     world.wire.cut();
+    // The gateway has to know that it is away, or it asks about that connection as well.
+    await eventually(async () => (await world.gateway.connections()) === 0);
     await world.gateway.command({ command: "invalidate", everyone: true });
     world.wire.lead(world.gateway.port);
     await eventually(() => client.status !== before && orders.state === "subscribed");

@@ -200,7 +200,10 @@ describe.each(["the real gateway", "the gateway in memory"])("%s", (name) => {
   test("answers pings, and cursors that are none or unknown", async () => {
     const client = await open();
     const answers: unknown[] = [];
-    client.addEventListener("message", ({ detail }) => answers.push(detail));
+    // The double gives no resume tickets.
+    client.addEventListener("message", ({ detail: { proof: _, ...answer } }) =>
+      answers.push(answer),
+    );
     const room = { target: "order", customer: 7 };
     const [cursor, subscriptions, nobodys] = ["aaaaaa-1-AAAA", [], { target: "nobody's" }];
     for (const message of [

@@ -3,10 +3,13 @@
 const DEADLINE = 15_000; // milliseconds
 
 /** The first true answer; asks until the deadline. */
-export async function eventually<T>(question: () => T, what = String(question)): Promise<T> {
+export async function eventually<T>(
+  question: () => T | Promise<T>,
+  what = String(question),
+): Promise<T> {
   const until = Date.now() + DEADLINE;
   for (;;) {
-    const answer = question();
+    const answer = await question();
     if (answer) return answer;
     if (Date.now() > until) throw new Error(`it has not come: ${what}; the last was ${answer}`);
     await new Promise((resolve) => setTimeout(resolve, 5));

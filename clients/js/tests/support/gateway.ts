@@ -16,6 +16,8 @@ export interface Gateway {
   publish(room: object, data: unknown): Promise<void>;
   /** The cursor of everything so far. */
   position(): Promise<string>;
+  /** How many clients are connected, as far as it knows. */
+  connections(): Promise<number>;
   /** Sends a command, and waits until it is carried out. */
   command(members: object): Promise<void>;
   /** Ends it by a signal, and waits for the end. */
@@ -50,16 +52,19 @@ export async function startGateway(
       const url = `http://127.0.0.1:${internal}/trigger/`;
       const response = await fetch(url, { method: "POST", body });
       if (!response.ok) throw new Error(await response.text());
+      return (await response.json()) as { matched?: number };
     };
+    const everybody = { command: "invalidate", everyone: true, dry_run: true };
     return {
       port: Number(port),
       stop,
-      publish: (room, data) => post({ rooms: [room], data }),
+      publish: async (room, data) => void (await post({ rooms: [room], data })),
       position: async () => {
         const response = await fetch(`http://127.0.0.1:${internal}/position`);
         return ((await response.json()) as { cursor: string }).cursor;
       },
-      command: post,
+      connections: async () => (await post(everybody)).matched ?? Number.NaN,
+      command: async (members) => void (await post(members)),
     };
   } catch (error) {
     await stop("SIGKILL");
