@@ -122,8 +122,10 @@ pub(crate) struct Node {
     pub(crate) gaps: Gaps,
     /// By shard, the waves in which connections are closed for a gap now.
     pub(crate) closing: Vec<Option<GapWaves>>,
+    /// By shard: publications up to this position may be missing.
+    pub(crate) missing: Vec<u64>,
     pub(crate) order: Order,
-    /// The position of the last command.
+    /// The position of the last command, also of one that may be lost.
     pub(crate) last_command: u64,
     /// The last publications.
     pub(crate) window: PublicationWindow,
@@ -256,6 +258,7 @@ impl Node {
             interest,
             gaps: Gaps::new(shape.shards),
             closing: vec![None; shape.shards],
+            missing: vec![0; shape.shards],
             order: Order::new(epoch, IDS),
             last_command: 0,
             window,

@@ -12,6 +12,7 @@ mod session;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ht_broker::Placed;
+use ht_broker::numbers::Serial;
 
 use crate::oracle::change::{Commanded, LostCommands};
 pub(crate) use crate::oracle::change::{Identified, Reply};
@@ -76,8 +77,8 @@ struct Life {
 #[derive(Debug)]
 struct Lost {
     number: usize,
-    /// The life of the node that published it.
-    from: usize,
+    /// The life of the node that published it, and its number there.
+    from: (usize, Serial),
     at: u64,
     /// Since when the node can detect it: a later message of the same publisher arrived, or its
     /// queue was a new one.
@@ -158,7 +159,7 @@ impl Oracle {
     }
 
     /// The log accepted a trigger of the node `from` that a node of this life will not read.
-    pub(crate) fn lost(&mut self, life: usize, number: usize, from: usize, now: u64) {
+    pub(crate) fn lost(&mut self, life: usize, number: usize, from: (usize, Serial), now: u64) {
         self.lives[life].lost.push(Lost {
             number,
             from,
@@ -167,10 +168,12 @@ impl Oracle {
         });
     }
 
-    /// A node can detect its losses: of one publisher, or of all.
-    pub(crate) fn shows(&mut self, life: usize, from: Option<usize>, now: u64) {
+    /// A node can detect its losses: those before a message of one publisher, or all.
+    pub(crate) fn shows(&mut self, life: usize, from: Option<(usize, Serial)>, now: u64) {
         let lost = self.lives[life].lost.iter_mut();
-        let lost = lost.filter(|lost| from.is_none_or(|from| from == lost.from));
+        let lost = lost.filter(|lost| {
+            from.is_none_or(|(life, serial)| lost.from.0 == life && lost.from.1 < serial)
+        });
         for lost in lost {
             lost.shown.get_or_insert(now);
         }

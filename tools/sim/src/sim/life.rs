@@ -46,7 +46,7 @@ impl Sim {
         let number = node.gaps.of_shard(shard);
         let gap = Gap {
             number,
-            upto: 0,
+            upto: node.missing[shard],
             cause: GapCause::Broker,
             close: Some(waves.close),
         };

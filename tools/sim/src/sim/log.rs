@@ -193,7 +193,8 @@ impl Sim {
         if let Some((trigger, _)) = message.trigger {
             self.note(|| format!("trigger {trigger} is lost for life {life}"));
             let now = self.events.now;
-            self.oracle.lost(life, trigger, message.life, now);
+            let from = (message.life, message.sequence.serial);
+            self.oracle.lost(life, trigger, from, now);
         }
     }
 
@@ -229,7 +230,8 @@ impl Sim {
         let now = self.events.now;
         let node = &mut self.nodes[index];
         node.heard.arrived(message);
-        self.oracle.shows(node.life, Some(message.life), now);
+        let from = (message.life, message.sequence.serial);
+        self.oracle.shows(node.life, Some(from), now);
         let now = Duration::from_millis(now);
         if let Some(missed) = node.detector.arrived(&message.sequence, now) {
             self.missed(index, missed.reason);
@@ -271,7 +273,11 @@ impl Sim {
         let life = node.life;
         node.gaps.note(&concerned);
         self.gaps += 1;
+        let upto = node.order.last().get();
+        // A command may be lost: calls that were sent before this know nothing of it.
+        node.last_command = node.last_command.max(upto);
         for shard in (0..node.shards.len()).filter(|&shard| concerned(shard)) {
+            node.missing[shard] = upto;
             if node.closing[shard].is_none() {
                 node.closing[shard] = Some(node.gap_waves(shard));
                 // The first wave may be late.
