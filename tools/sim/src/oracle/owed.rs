@@ -52,7 +52,8 @@ impl Oracle {
                         .iter()
                         .any(|&room| ROOMS[subscription.room].meets(ROOMS[room], self.exact))
             });
-            let order = published.order;
+            // One that the API is asked about has what a lost command gave or took.
+            let order = published.order.filter(|_| !known.is_unjudged);
             if order.is_some_and(|order| known.is_meant(session, order, published.at)) {
                 let text = format!(
                     "connection {session} was not told of a gap: command {number} was lost at {at}"

@@ -108,7 +108,9 @@ impl Sim {
             node.order.rename(epoch(log));
             node.window.rename(epoch(log));
         }
-        node.epoch = log;
+        if is_anew || broken.is_none() {
+            node.epoch = log;
+        }
         let is_first = node.order.last() == node.order.base();
         let base = node.order.base().get();
         if is_first && begins > 0 && mutant != Some(Mutant::LateStart) {
@@ -161,6 +163,8 @@ impl Sim {
         let last = node.order.last().get();
         node.interest.advance(last);
         node.interest.sent(last);
+        // Others named another epoch, in what was read back.
+        self.take_epoch(index);
     }
 
     fn log_epoch(&self) -> u32 {
