@@ -46,8 +46,8 @@ struct Call {
     reply: oneshot::Sender<Reply>,
 }
 
-/// Calls that are appended together. Whoever waits for one that is dropped without a reply is told
-/// that nobody knows what became of it.
+/// Calls that are appended together. One that is dropped without a reply is
+/// [unconfirmed](AppendError::Unconfirmed).
 pub(crate) struct Calls(Vec<Call>);
 
 impl Calls {

@@ -427,7 +427,7 @@ async fn users_need_no_more_rights_than_are_stated() {
     let all = log(&config).read(at(1)..=last, usize::MAX).await.unwrap();
     assert!(all.iter().all(|record| record.message.body != "{}"));
 
-    // One that may read and not append is told which right it lacks, at once.
+    // A user who may only read is refused at once, with the right that is missing.
     let reader = log(&of(&server, "reader"));
     let refused = reader.append(entries(1, 10), SOON).await.unwrap_err();
     let AppendError::Unavailable(why) = refused else {

@@ -1,12 +1,12 @@
 //! Appending: each entry is a message, and all of a call are sent before the first is acknowledged.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::poll;
 use tokio::sync::Mutex;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
@@ -97,7 +97,10 @@ async fn in_order<F: Future<Output = Acknowledged>>(futures: Vec<F>) -> Vec<Ackn
         .collect();
     let mut done: Vec<Option<Acknowledged>> = Vec::with_capacity(futures.len());
     for future in &mut futures {
-        done.push(poll_once(future.as_mut()).await);
+        done.push(match poll!(future.as_mut()) {
+            Poll::Ready(acknowledged) => Some(acknowledged),
+            Poll::Pending => None,
+        });
     }
     let rest = futures.into_iter().zip(done).map(|(future, done)| async {
         match done {
@@ -106,16 +109,6 @@ async fn in_order<F: Future<Output = Acknowledged>>(futures: Vec<F>) -> Vec<Ackn
         }
     });
     join_all(rest).await
-}
-
-async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
-    let polled = std::future::poll_fn(|cx| {
-        Poll::Ready(match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    });
-    pin!(polled).await
 }
 
 /// The result of a call of so many entries, of which these were answered.

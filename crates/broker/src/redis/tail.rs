@@ -17,7 +17,7 @@ use crate::redis::record::{self, Id, Stored, position};
 /// Records that are read together at most.
 const BATCH_MAX: usize = 256;
 
-/// Their bytes together, as far as those before tell.
+/// Their bytes together, estimated by the size of those before.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// How long the server waits for a record before it answers that there is none.
