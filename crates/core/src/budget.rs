@@ -180,6 +180,18 @@ pub mod cost {
     /// Ending a connection, including notifications to others.
     pub const CLOSE: u64 = 10_000;
 
+    /// Testing a segment of the window for so many rooms.
+    #[must_use]
+    pub const fn test_segment(rooms: usize) -> u64 {
+        LOOK + 15 * rooms as u64
+    }
+
+    /// Hashing so many rooms, to test segments of the window for them.
+    #[must_use]
+    pub const fn want(rooms: usize) -> u64 {
+        100 * rooms as u64
+    }
+
     /// Comparing a grant with a refused room, which have so many keys together.
     #[must_use]
     pub const fn compare(keys: usize) -> u64 {

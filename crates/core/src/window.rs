@@ -23,7 +23,7 @@ use crate::command::Command;
 pub use crate::window::reach::Reach;
 pub use crate::window::segment::{Key, Wanted};
 use crate::window::segment::{SEGMENT_ENTRIES, Segment};
-pub use crate::window::view::{Reader, Unknown, View};
+pub use crate::window::view::{Reader, Step, Unknown, View};
 use crate::window::view::{Ring, Shared};
 
 /// Bounds of a window. The first one that is reached drops the oldest entries.

@@ -14,7 +14,7 @@ use crate::shard::fan_out::writer::Writer;
 use crate::shard::hold::{Due, GAP, Progress};
 use crate::shard::queue::Item;
 use crate::shard::replay::{ENTRIES, Floor, Replay, WANTED};
-use crate::window::Kept;
+use crate::window::{Kept, Step, Wanted};
 use crate::world::{Turn, World};
 
 /// Bytes that are written in one step, with the work of compressing them as bytes.
@@ -271,9 +271,11 @@ impl<P: Peer> Shard<P> {
             stats,
         };
         let (mut examined, mut hits) = (0, Vec::new());
+        let wanted_rooms = wanted.as_ref().map_or(0, Wanted::len);
+        budget.spend(cost::want(wanted_rooms));
         let mut reached = Ok(Reached::End);
-        for item in view.after(*upto, wanted.as_ref()) {
-            if item.position > until {
+        for step in view.steps_after(*upto, wanted.as_ref()) {
+            if *upto >= until {
                 break;
             }
             if examined >= ENTRIES || writer.bytes >= BYTES || (examined > 0 && budget.is_spent()) {
@@ -281,6 +283,17 @@ impl<P: Peer> Shard<P> {
                 break;
             }
             examined += 1;
+            let item = match step {
+                Step::Item(item) => item,
+                Step::Skipped(position) => {
+                    budget.spend(cost::test_segment(wanted_rooms));
+                    *upto = position.min(until);
+                    continue;
+                }
+            };
+            if item.position > until {
+                break;
+            }
             let logged = match &item.body {
                 Kept::Entry(logged) => logged,
                 // It had its own turn, for all sessions.

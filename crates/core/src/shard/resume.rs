@@ -24,7 +24,7 @@ use crate::shard::Shard;
 use crate::shard::behind::Paused;
 use crate::shard::messages::Flow;
 use crate::shard::replay::{Counting, ENTRIES, Floor, Registering, Replay, WANTED};
-use crate::window::Kept;
+use crate::window::{Kept, Step, Wanted};
 use crate::world::{Turn, World};
 
 /// Subscriptions that cost a client as much as a message.
@@ -273,10 +273,11 @@ impl<P: Peer> Shard<P> {
         let wanted = self.registry.wanted(&session.own, WANTED);
         let (mut hits, mut tested) = (Vec::new(), Tested::default());
         let bounds = self.settings.recovery;
-        let (mut examined, mut units) = (0, 0);
+        let wanted_rooms = wanted.as_ref().map_or(0, Wanted::len);
+        let (mut examined, mut units) = (0, cost::want(wanted_rooms));
         let mut is_done = true;
-        for item in view.after(counting.upto, wanted.as_ref()) {
-            if item.position > replay.target || replay.failed.is_some() {
+        for step in view.steps_after(counting.upto, wanted.as_ref()) {
+            if counting.upto >= replay.target || replay.failed.is_some() {
                 break;
             }
             if examined >= ENTRIES || examined > 0 && self.budget.would_be_spent(units) {
@@ -284,6 +285,17 @@ impl<P: Peer> Shard<P> {
                 break;
             }
             examined += 1;
+            let item = match step {
+                Step::Item(item) => item,
+                Step::Skipped(position) => {
+                    units += cost::test_segment(wanted_rooms);
+                    counting.upto = position.min(replay.target);
+                    continue;
+                }
+            };
+            if item.position > replay.target {
+                break;
+            }
             units += cost::LOOK;
             match &item.body {
                 Kept::Hole => replay.fail(NotRecovered::Age),

@@ -51,6 +51,20 @@ impl FromIterator<Key> for Wanted {
     }
 }
 
+impl Wanted {
+    /// How many rooms a segment is tested for.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.exact.len() + self.starred.len()
+    }
+
+    /// Whether there is none: every entry is skipped that does not concern all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Up to so many entries. Written by one thread, read by all.
 #[derive(Debug)]
 pub(super) struct Segment<T> {

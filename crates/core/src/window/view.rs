@@ -26,6 +26,15 @@ pub(super) struct Ring<T> {
     pub(super) segments: Box<[Arc<Segment<T>>]>,
 }
 
+/// What a reader of a [`View`] comes to next.
+#[derive(Debug)]
+pub enum Step<'a, T> {
+    /// An entry.
+    Item(&'a Item<T>),
+    /// Entries up to this position, none of which concerns it.
+    Skipped(u64),
+}
+
 /// Reads a window. Clones read the same one.
 #[derive(Debug)]
 pub struct Reader<T>(Arc<Shared<T>>);
@@ -183,6 +192,19 @@ impl<T> View<T> {
         position: u64,
         wanted: Option<&'a Wanted>,
     ) -> impl Iterator<Item = &'a Item<T>> {
+        let steps = self.steps_after(position, wanted);
+        steps.filter_map(|step| match step {
+            Step::Item(item) => Some(item),
+            Step::Skipped(_) => None,
+        })
+    }
+
+    /// The same, for readers that do some of it at a time: they learn what was skipped, too.
+    pub fn steps_after<'a>(
+        &'a self,
+        position: u64,
+        wanted: Option<&'a Wanted>,
+    ) -> impl Iterator<Item = Step<'a, T>> {
         let position = position.max(self.start);
         let segments = &self.ring.segments[self.segment_of(position)..];
         segments.iter().flat_map(move |segment| {
@@ -191,7 +213,11 @@ impl<T> View<T> {
             let is_concerned = wanted.is_none_or(|wanted| segment.may_concern(wanted));
             let end = if is_concerned { len } else { 0 };
             let begin = segment.up_to(position, end);
-            (begin..end).filter_map(|index| segment.get(index))
+            let skipped = len.checked_sub(1).filter(|_| !is_concerned);
+            let skipped = skipped.and_then(|last| segment.get(last));
+            let skipped = skipped.map(|last| Step::Skipped(last.position.max(position)));
+            let items = (begin..end).filter_map(|index| segment.get(index));
+            skipped.into_iter().chain(items.map(Step::Item))
         })
     }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::commands::{everyone, user, who};
 use super::kit::*;
+use crate::budget::cost;
 use crate::command::Action;
 use crate::recovery::RecoveryOutcome;
 use crate::select::Selection;
@@ -109,6 +110,44 @@ impl Page {
 fn publish(world: &mut World, rooms: &[&str], data: usize) {
     world.publish_all(&[(rooms, &data.to_string())]);
     world.shard.handed(world.outside.position);
+}
+
+/// Segments of the window that concern nobody are work, too: many clients that come back at once are
+/// not answered in one turn.
+#[test]
+fn entries_for_others_are_passed_over_in_turns() {
+    let mut world = v1();
+    let mut page = Page::open(&mut world);
+    page.subscribe(&mut world, r#"{"a":1}"#);
+    page.subscribe(&mut world, r#"{"a":2}"#);
+    page.hear(usize::MAX);
+    let segments = 40;
+    for number in 0..segments * 256 {
+        publish(&mut world, &[r#"{"c":1}"#], number);
+    }
+    publish(&mut world, &[r#"{"a":2}"#], 7);
+    world.deliver();
+    world.gone(&page.client);
+    page.client = world.open_with(GRANTS, usize::MAX);
+    page.client.hears();
+    world.say(&page.client, &page.resume());
+    let (mut turns, budget, one) = (0, 1_000, cost::test_segment(2) + cost::want(2));
+    let (asked, mut spent) = (page.client.writes(), 0);
+    while page.client.writes() == asked {
+        // This turn was not the last one.
+        assert!(spent <= budget + one, "{spent} units");
+        let before = world.shard.budget().total();
+        world.begin(budget);
+        world.slice(256);
+        spent = world.shard.budget().total() - before;
+        turns += 1;
+    }
+    let least = segments as u64 * cost::test_segment(2) / (budget + one);
+    assert!(turns >= least, "{turns} turns of {least}");
+    world.begin(u64::MAX);
+    world.deliver();
+    assert_eq!(page.hear(usize::MAX).len(), 1);
+    assert_eq!(page.heard, [(1, 7)]);
 }
 
 fn recovered(replayed: usize, cursor: &str) -> String {
