@@ -10,6 +10,7 @@ pub mod gaps;
 pub mod input;
 pub mod interest;
 pub mod nodes;
+pub mod tenants;
 pub mod turn;
 pub mod waves;
 pub mod window;

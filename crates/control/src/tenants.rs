@@ -1,0 +1,6 @@
+//! The tenants of a node: whose a request is, and what a new list of them changes.
+
+pub mod changes;
+pub mod claims;
+pub mod directory;
+pub mod host;
