@@ -11,6 +11,7 @@ use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     NodesConfig, Origins, OriginsWritten, PermissionsConfig, PublicConfig, ReadinessConfig,
     RecoveryConfig, RecoverySettings, ResumeConfig, Secret, ServerConfig, ServerLimits, TcpOptions,
+    TenantsConfig,
 };
 
 use crate::config::kind::HeaderChange;
@@ -256,6 +257,7 @@ fn server(values: &Values) -> ServerConfig {
             max_age: values.resume_max_age.value,
             secrets: values.resume_secret.value.clone(),
         },
+        tenants: TenantsConfig::default(),
         permissions: PermissionsConfig {
             recheck: values.permissions_recheck.value,
             // The other half is for clients that connect.

@@ -8,7 +8,7 @@ pub use ht_overload::GuardConfig;
 use http::{HeaderName, Method};
 
 /// How to reach the API and what to send it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendConfig {
     /// Base address, `http://` or `https://`, ending in a slash. It is only prepended to the
     /// paths below. Holds no credentials.
@@ -41,7 +41,7 @@ pub struct BackendConfig {
 }
 
 /// The API calls behind the hooks; `None` disables hooks.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookCalls {
     /// After a user was admitted.
     pub connect: Option<HookCall>,

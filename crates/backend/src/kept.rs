@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ht_proto::entry::TenantId;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::credentials::Credentials;
@@ -11,7 +12,7 @@ use crate::credentials::Credentials;
 const SHARED_BYTES: usize = 32;
 
 /// [`Credentials`] as one piece of memory. Equal ones have the same headers, byte for byte and in
-/// the same order, and the same address.
+/// the same order, the same address and the same tenant.
 ///
 /// They are secrets, so `Debug` shows the names only.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -19,6 +20,7 @@ pub struct KeptCredentials {
     /// For each header the lengths of its name and of its value, and both of them.
     headers: Box<[u8]>,
     address: Option<IpAddr>,
+    tenant: TenantId,
 }
 
 impl KeptCredentials {
@@ -38,6 +40,7 @@ impl KeptCredentials {
         Self {
             headers: headers.into(),
             address: credentials.address(),
+            tenant: credentials.tenant(),
         }
     }
 
@@ -53,13 +56,21 @@ impl KeptCredentials {
                 headers.append(name, value);
             }
         }
-        Credentials::from(headers).from_address(self.address)
+        Credentials::from(headers)
+            .from_address(self.address)
+            .of_tenant(self.tenant)
     }
 
     /// The client's address.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// The tenant whose API they are for.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
     }
 
     /// Memory that they take behind an `Arc`, in bytes.
@@ -137,6 +148,13 @@ mod tests {
         assert_eq!(restored.headers().len(), 4);
         assert!(restored.headers().values().all(HeaderValue::is_sensitive));
         assert_eq!(kept, KeptCredentials::new(&restored));
+        let other = restored.clone().of_tenant(TenantId::new(1));
+        let other = KeptCredentials::new(&other);
+        assert_ne!(kept, other);
+        assert_eq!(
+            (kept.tenant(), other.restore().tenant()),
+            (TenantId::MAIN, TenantId::new(1))
+        );
         let elsewhere = restored.from_address(None);
         assert_ne!(kept, KeptCredentials::new(&elsewhere));
         let none = KeptCredentials::default();

@@ -5,6 +5,7 @@ mod nodes;
 mod permissions;
 mod resume;
 mod rights;
+mod tenant;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ pub use crate::config::nodes::NodesConfig;
 pub use crate::config::permissions::{PermissionsConfig, Unreachable};
 pub use crate::config::resume::{RESUME_SECRET_BYTES_MIN, RESUME_SECRETS_MAX, ResumeConfig};
 pub use crate::config::rights::{RestrictedKey, Right, Rights};
+pub use crate::config::tenant::{
+    PublishKey, TenantConfig, TenantFeatures, TenantLimits, TenantsConfig,
+};
 use ht_proto::trigger::TriggerLimits;
 
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
@@ -79,6 +83,8 @@ pub struct ServerConfig {
     pub nodes: NodesConfig,
     /// How the permissions of open connections are renewed.
     pub permissions: PermissionsConfig,
+    /// The tenants besides `main`.
+    pub tenants: TenantsConfig,
 }
 
 /// What a program was built from.

@@ -32,6 +32,7 @@ use crate::reporter::Reporter;
 use crate::sequencer::NodeSequencer;
 use crate::services::{Service, Services, ShutdownStage};
 use crate::shards::Shards;
+use crate::tenants::Tenants;
 use crate::window_file::WindowFile;
 
 /// A running node. It runs until it is [drained](Self::drain); if it is dropped instead, all
@@ -70,6 +71,7 @@ impl Gateway {
         let Listeners { public, internal } = Listeners::open(&config, sockets)?;
         let window = config.limits.window(allowance());
         let mut node = Node {
+            tenants: Arc::new(Tenants::of(Arc::clone(&backend))),
             peers: Arc::new(Peers::new(&config.nodes)),
             log_retains: broker.as_ref().is_some_and(|broker| broker.retains()),
             ..Node::new(config.threads.max(1), config.matching, window)
@@ -87,7 +89,7 @@ impl Gateway {
             node.lifecycle.connected();
             node.peers.close();
         }
-        let (hooks, caller) = hooks(&config, &backend, &node).unzip();
+        let (hooks, caller) = hooks(&config, &node).unzip();
         let shards = Shards::start(&config, &node, &live, broker.as_ref(), hooks.as_ref());
         let shards = shards.map_err(StartError::Shard)?;
         backend.number_calls(node.call_clock());
@@ -107,10 +109,10 @@ impl Gateway {
         tracing::debug!(epoch = %gateway.sequencer.epoch(), "the order of publications begins");
         gateway.start_prober(&config).await;
         gateway.start_delivery(caller);
-        gateway.start_upkeep(Arc::clone(&backend));
-        gateway.start_rechecker(Arc::clone(&backend));
-        gateway.start_internal(&config, Arc::clone(&backend), internal.0);
-        gateway.start_public(&config, backend, public.0);
+        gateway.start_upkeep(backend);
+        gateway.start_rechecker();
+        gateway.start_internal(&config, internal.0);
+        gateway.start_public(&config, public.0);
         Ok(gateway)
     }
 
@@ -223,11 +225,11 @@ impl Gateway {
     }
 
     /// Starts what queries the API again about clients that are connected, for as long as they are.
-    fn start_rechecker(&self, backend: Arc<dyn Backend>) {
+    fn start_rechecker(&self) {
         let node = &self.node;
         let rechecker = Rechecker {
             mailbox: Arc::clone(&node.rechecks),
-            backend,
+            tenants: Arc::clone(&node.tenants),
             interner: Arc::clone(&node.interner),
             clock: node.call_clock(),
             reports: Reports {
@@ -242,7 +244,7 @@ impl Gateway {
     }
 
     /// Starts the internal listener, which serves health checks until everything else has ended.
-    fn start_internal(&self, config: &ServerConfig, backend: Arc<dyn Backend>, listener: Listener) {
+    fn start_internal(&self, config: &ServerConfig, listener: Listener) {
         let node = &self.node;
         let readiness = Readiness {
             window: Arc::clone(&node.window),
@@ -253,7 +255,7 @@ impl Gateway {
             delivery: Arc::clone(&node.delivery),
             peers: Arc::clone(&node.peers),
             broker: self.broker.clone(),
-            backend,
+            tenants: Arc::clone(&node.tenants),
         };
         let sources = Sources {
             node: Arc::clone(node),
@@ -290,7 +292,7 @@ impl Gateway {
     }
 
     /// Starts the public listener: from here on clients are accepted.
-    fn start_public(&self, config: &ServerConfig, backend: Arc<dyn Backend>, listener: Listener) {
+    fn start_public(&self, config: &ServerConfig, listener: Listener) {
         let node = &self.node;
         let (counters, throttles) = (&node.counters, &node.throttles);
         let handshakes = config.limits.handshakes_max();
@@ -301,8 +303,8 @@ impl Gateway {
             throttles: Arc::clone(throttles),
         };
         let bootstrap = Bootstrap {
-            keeps_credentials: config.permissions.recheck || has_hooks(&*backend),
-            backend,
+            rechecks: config.permissions.recheck,
+            tenants: Arc::clone(&node.tenants),
             interner: Arc::clone(&node.interner),
             clock: node.call_clock(),
             tickets: Arc::clone(&node.tickets),
@@ -336,16 +338,9 @@ impl Gateway {
     }
 }
 
-/// The queue of hooks, if the backend has any.
-fn hooks(
-    config: &ServerConfig,
-    backend: &Arc<dyn Backend>,
-    node: &Node,
-) -> Option<(HookSender, HookCaller)> {
-    has_hooks(&**backend).then(|| hook_queue(&config.hooks, Arc::clone(backend), node))
-}
-
-fn has_hooks(backend: &dyn Backend) -> bool {
+/// The queue of hooks, if there is any.
+fn hooks(config: &ServerConfig, node: &Node) -> Option<(HookSender, HookCaller)> {
     let mut hooks = Hook::ALL.into_iter();
-    hooks.any(|hook| backend.has_hook(hook))
+    let is_any = hooks.any(|hook| node.tenants.have_hook(hook));
+    is_any.then(|| hook_queue(&config.hooks, node))
 }

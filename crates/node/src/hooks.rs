@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ht_backend::{Backend, FairQueue, Hook, KeptCredentials, QueueKey};
+use ht_backend::{FairQueue, Hook, KeptCredentials, QueueKey};
 use ht_proto::label::Label as _;
 use ht_telemetry::throttle::Throttles;
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use crate::config::HookQueueConfig;
 use crate::counters::Counters;
 use crate::node::Node;
 use crate::socket::About;
+use crate::tenants::Tenants;
 
 /// One hook that is due.
 struct Due {
@@ -39,17 +40,13 @@ pub(crate) struct HookSender {
 }
 
 /// Creates the queue and the task that calls the hooks in it.
-pub(crate) fn hook_queue(
-    config: &HookQueueConfig,
-    backend: Arc<dyn Backend>,
-    node: &Node,
-) -> (HookSender, HookCaller) {
+pub(crate) fn hook_queue(config: &HookQueueConfig, node: &Node) -> (HookSender, HookCaller) {
     let (sender, due) = mpsc::channel(config.queue.max(1));
     let reports = Reports {
         counters: Arc::clone(&node.counters),
         throttles: Arc::clone(&node.throttles),
     };
-    let wanted = Hook::ALL.map(|hook| backend.has_hook(hook));
+    let wanted = Hook::ALL.map(|hook| node.tenants.have_hook(hook));
     let interval = config.ping_min_interval.as_millis();
     let sender = HookSender {
         sender,
@@ -59,7 +56,7 @@ pub(crate) fn hook_queue(
     };
     let caller = HookCaller {
         due,
-        backend,
+        tenants: Arc::clone(&node.tenants),
         reports,
         calls_max: config.max_in_flight.max(1),
         connections: HashMap::new(),
@@ -125,7 +122,7 @@ impl Reports {
 /// Calls the hooks.
 pub(crate) struct HookCaller {
     due: mpsc::Receiver<Due>,
-    backend: Arc<dyn Backend>,
+    tenants: Arc<Tenants>,
     reports: Reports,
     /// The queued hooks of each connection that has one queued or in progress.
     connections: HashMap<Uuid, VecDeque<Due>>,
@@ -217,15 +214,19 @@ impl HookCaller {
         if key.is_known() {
             *self.calls_by.entry(key).or_default() += 1;
         }
-        let (backend, reports) = (Arc::clone(&self.backend), self.reports.clone());
+        let tenant = self.tenants.get(due.credentials.tenant());
+        let reports = self.reports.clone();
         self.calls.spawn(async move {
             let Reports {
                 counters,
                 throttles,
             } = reports;
+            let Some(tenant) = tenant else {
+                return (connection, key);
+            };
             counters.hooks.fetch_add(1, Ordering::Relaxed);
             let credentials = due.credentials.restore();
-            if let Err(failure) = backend.hook(due.hook, &credentials).await {
+            if let Err(failure) = tenant.backend().hook(due.hook, &credentials).await {
                 counters.hook_errors.add(failure.kind());
                 if let Some(suppressed) = throttles.allow("hook-failed") {
                     let (hook, cause, advice) = (due.hook.as_str(), &failure, failure.advice());

@@ -44,6 +44,7 @@ mod services;
 mod shard;
 mod shards;
 mod socket;
+mod tenants;
 mod tickets;
 mod totals;
 mod turns;

@@ -103,9 +103,9 @@ struct Now<'a> {
 }
 
 impl Now<'_> {
-    /// Counts of the guard of calls to the backend; zero if there is none.
+    /// Counts of the guards of calls to all backends; zero if there are none.
     fn guard(&self) -> GuardCounts {
-        self.sources.readiness.backend.guard().unwrap_or_default()
+        self.sources.readiness.tenants.guards()
     }
 
     /// A number of each shard's inbox.

@@ -29,12 +29,15 @@ use crate::loads::Loads;
 use crate::memory::{Memory, allowance};
 use crate::peers::Peers;
 use crate::permissions::Mailbox;
+use crate::tenants::Tenants;
 use crate::tickets::Tickets;
 use crate::totals::Totals;
 use crate::window::NodeWindow;
 
 /// A node's shared state.
 pub(crate) struct Node {
+    /// Who has an API of its own.
+    pub(crate) tenants: Arc<Tenants>,
     /// Counters of the shards.
     pub(crate) totals: Arc<Totals>,
     /// Counters outside of them.
@@ -90,6 +93,7 @@ impl Node {
         let interest = InterestIndex::with_hasher(shards, matching, hasher.clone());
         let epoch = Epoch::from_random(Uuid::new_v4().as_fields().0);
         Self {
+            tenants: Arc::default(),
             totals: Arc::new(Totals::new(shards)),
             counters: Arc::default(),
             throttles: Arc::default(),

@@ -4,6 +4,8 @@
 //! Shards leave their requests in a [`Mailbox`]. [`Rechecks`] decides which calls are made; they
 //! wait for their turn at the backend's guard like those of clients that connect. An answer is an
 //! input of each shard that has a session it is about, in order with everything published.
+//!
+//! Each tenant has [`Rechecks`] of its own: an API that hangs delays no other's answers.
 
 mod mailbox;
 mod report;
@@ -15,10 +17,11 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ht_backend::{Answer, Backend, CallClock, CallTime, KeptCredentials, Refusal};
+use ht_backend::{Answer, CallClock, CallTime, KeptCredentials, Refusal};
 use ht_core::recheck::{RecheckOutcome, Rechecked, Rights};
 use ht_core::shard::SessionKey;
 use ht_overload::{Patience, RecheckId, RecheckOutput, Rechecks};
+use ht_proto::entry::TenantId;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,17 +29,18 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use crate::permissions::mailbox::{Asker, Mailbox, Request};
 pub(crate) use crate::permissions::report::Reports;
 
-use crate::config::Unreachable;
+use crate::config::{PermissionsConfig, Unreachable};
 use crate::counters::BootstrapOutcome;
 use crate::inbox::{self, Input};
 use crate::interner::Interner;
 use crate::live::Live;
 use crate::permitted::{self, Permitted};
+use crate::tenants::Tenants;
 
 /// Queries the API again about open sessions.
 pub(crate) struct Rechecker {
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) tenants: Arc<Tenants>,
     pub(crate) interner: Arc<Interner>,
     /// Numbers the calls.
     pub(crate) clock: CallClock,
@@ -49,38 +53,52 @@ pub(crate) struct Rechecker {
 /// The state of the queries.
 struct Desk {
     parts: Rechecker,
-    rechecks: Rechecks<Arc<KeptCredentials>, Asker>,
-    /// Since when sessions are held.
-    held: HashMap<Asker, Instant>,
+    lines: HashMap<TenantId, Line>,
+    /// Sessions that wait.
+    waiting: HashMap<Asker, Waiting>,
     calls: JoinSet<(CallTime, Answer)>,
-    ids: HashMap<Id, RecheckId>,
-    handles: HashMap<RecheckId, AbortHandle>,
-    /// The last `Retry-After` of the API, until it gives a usable answer.
-    retry_after: Duration,
+    ids: HashMap<Id, Call>,
+    handles: HashMap<Call, AbortHandle>,
     /// Origin of all times.
     begun: Instant,
     /// Source of randomness.
     hasher: RandomState,
 }
 
+/// The queries of one tenant's API.
+struct Line {
+    rechecks: Rechecks<Arc<KeptCredentials>, Asker>,
+    /// The last `Retry-After` of the API, until it gives a usable answer.
+    retry_after: Duration,
+}
+
+/// A session that waits.
+struct Waiting {
+    tenant: TenantId,
+    /// Since when it is held.
+    held: Option<Instant>,
+}
+
+/// A call to the API of a tenant.
+type Call = (TenantId, RecheckId);
+
 impl Rechecker {
     /// Serves the mailbox until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let permissions = self.live.now().permissions;
         let mut desk = Desk {
-            rechecks: Rechecks::new(permissions.calls_max, permissions.hold_timeout),
             parts: self,
-            held: HashMap::new(),
+            lines: HashMap::new(),
+            waiting: HashMap::new(),
             calls: JoinSet::new(),
             ids: HashMap::new(),
             handles: HashMap::new(),
-            retry_after: Duration::ZERO,
             begun: Instant::now(),
             hasher: RandomState::new(),
         };
         let mailbox = Arc::clone(&desk.parts.mailbox);
         loop {
-            let due = desk.rechecks.deadline().map(|due| desk.begun + due);
+            let dues = desk.lines.values().map(|line| line.rechecks.deadline());
+            let due = dues.flatten().min().map(|due| desk.begun + due);
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = mailbox.filled() => desk.take_messages(),
@@ -88,9 +106,13 @@ impl Rechecker {
                 () = sleep_until(due) => {}
             }
             let permissions = desk.parts.live.now().permissions;
-            desk.rechecks.set_hold_timeout(permissions.hold_timeout);
-            desk.rechecks.timeout(desk.now());
+            let now = desk.now();
+            for Line { rechecks, .. } in desk.lines.values_mut() {
+                rechecks.set_hold_timeout(permissions.hold_timeout);
+                rechecks.timeout(now);
+            }
             desk.take_outputs(permissions.unreachable);
+            desk.lines.retain(|_, line| !line.is_idle());
         }
     }
 }
@@ -103,9 +125,11 @@ impl Desk {
     fn take_messages(&mut self) {
         let now = self.now();
         for (asker, message) in self.parts.mailbox.take() {
-            if message.is_cancelled {
-                self.held.remove(&asker);
-                self.rechecks.cancel(asker);
+            if message.is_cancelled
+                && let Some(Waiting { tenant, .. }) = self.waiting.remove(&asker)
+                && let Some(line) = self.lines.get_mut(&tenant)
+            {
+                line.rechecks.cancel(asker);
             }
             let Some(Request { credentials, due }) = message.request else {
                 continue;
@@ -115,37 +139,51 @@ impl Desk {
                 self.send(&[asker], due.not_before, || RecheckOutcome::Refused);
                 continue;
             };
+            let tenant = credentials.tenant();
+            let waiting = self.waiting.entry(asker);
+            let waiting = waiting.or_insert(Waiting { tenant, held: None });
             if due.patience == Patience::Held {
-                self.held.entry(asker).or_insert_with(Instant::now);
+                waiting.held.get_or_insert_with(Instant::now);
             }
-            self.rechecks.request(asker, &credentials, due, now);
+            let line = self.lines.entry(tenant);
+            let line = line.or_insert_with(|| Line::new(&self.parts.live.now().permissions));
+            line.rechecks.request(asker, &credentials, due, now);
         }
     }
 
     fn take_outputs(&mut self, unreachable: Unreachable) {
-        while let Some(output) = self.rechecks.poll_output() {
+        let mut outputs = Vec::new();
+        for (tenant, line) in &mut self.lines {
+            let polled = std::iter::from_fn(|| line.rechecks.poll_output());
+            outputs.extend(polled.map(|output| (*tenant, output)));
+        }
+        for (tenant, output) in outputs {
             match output {
-                RecheckOutput::Call(id, credentials) => self.call(id, credentials),
+                RecheckOutput::Call(id, credentials) => self.call((tenant, id), credentials),
                 RecheckOutput::Abandon(id) => {
-                    if let Some(handle) = self.handles.remove(&id) {
+                    if let Some(handle) = self.handles.remove(&(tenant, id)) {
                         self.ids.remove(&handle.id());
                         handle.abort();
                     }
                 }
-                RecheckOutput::Fail(askers) => self.fail(&askers, unreachable),
+                RecheckOutput::Fail(askers) => self.fail(tenant, &askers, unreachable),
             }
         }
     }
 
-    fn call(&mut self, id: RecheckId, credentials: Arc<KeptCredentials>) {
-        let backend = Arc::clone(&self.parts.backend);
+    fn call(&mut self, call: Call, credentials: Arc<KeptCredentials>) {
+        let tenant = self.parts.tenants.get(call.0);
         let asked_at = (self.parts.clock)();
         let handle = self.calls.spawn(async move {
-            let answer = backend.bootstrap(&credentials.restore()).await;
+            let answer = match tenant {
+                Some(tenant) => tenant.backend().bootstrap(&credentials.restore()).await,
+                // It was removed: its connections are about to be closed.
+                None => std::future::pending().await,
+            };
             (asked_at, answer)
         });
-        self.ids.insert(handle.id(), id);
-        self.handles.insert(id, handle);
+        self.ids.insert(handle.id(), call);
+        self.handles.insert(call, handle);
     }
 
     /// A call has ended.
@@ -165,6 +203,7 @@ impl Desk {
                 return self.retry(id, None);
             }
         };
+        let tenant = id.0;
         self.parts.reports.counters.bootstraps.add(outcome(&answer));
         match answer {
             Answer::Admitted(permissions) => match permitted::rooms(&permissions) {
@@ -174,8 +213,9 @@ impl Desk {
                     let user = permissions.user_id.as_deref().map(Arc::from);
                     let Reports { throttles, .. } = &self.parts.reports;
                     let interner = &self.parts.interner;
+                    let answer = (&permissions, list);
                     let permitted =
-                        Permitted::new(interner, throttles, None, (&permissions, list), user);
+                        Permitted::new(interner, throttles, (tenant, None), answer, user);
                     let rights = permitted.rights();
                     self.answer(id, asked_at, || RecheckOutcome::Permitted(copy(&rights)));
                 }
@@ -183,46 +223,62 @@ impl Desk {
             },
             Answer::Refused(refusal) => self.refused(id, asked_at, &refusal),
             Answer::Failed(failure) => {
-                let is_guarded = self.parts.backend.guard().is_some();
+                let tenant = self.parts.tenants.get(tenant);
+                let is_guarded = tenant.is_some_and(|it| it.backend().guard().is_some());
                 self.parts.reports.failed(&failure, is_guarded);
                 self.retry(id, failure.retry_after());
             }
         }
     }
 
-    fn refused(&mut self, id: RecheckId, asked_at: CallTime, refusal: &Refusal) {
+    fn refused(&mut self, id: Call, asked_at: CallTime, refusal: &Refusal) {
         self.parts.reports.refused(refusal);
         self.answer(id, asked_at, || RecheckOutcome::Refused);
     }
 
     /// The API gave a usable answer.
-    fn answer(&mut self, id: RecheckId, asked_at: CallTime, outcome: impl Fn() -> RecheckOutcome) {
+    fn answer(&mut self, id: Call, asked_at: CallTime, outcome: impl Fn() -> RecheckOutcome) {
+        let (tenant, id) = id;
         let now = self.now();
-        self.retry_after = Duration::ZERO;
-        let answered = self.rechecks.answered(id, asked_at, now);
+        let Some(line) = self.lines.get_mut(&tenant) else {
+            return;
+        };
+        line.retry_after = Duration::ZERO;
+        let answered = line.rechecks.answered(id, asked_at, now);
         for asker in &answered {
             self.released(*asker);
         }
         self.send(&answered, asked_at, outcome);
     }
 
-    fn retry(&mut self, id: RecheckId, retry_after: Option<Duration>) {
-        self.retry_after = retry_after.unwrap_or_default();
-        let pause = self.parts.backend.come_back_within() + self.retry_after;
-        let now = self.now();
+    fn retry(&mut self, id: Call, retry_after: Option<Duration>) {
+        let (now, retry_after) = (self.now(), retry_after.unwrap_or_default());
+        let pause = self.come_back_within(id.0) + retry_after;
         // The upper half is as random as the whole.
         let random = (self.hasher.hash_one((id, now)) >> 32) as u32;
-        self.rechecks.failed(id, pause, random, now);
+        let (tenant, id) = id;
+        if let Some(line) = self.lines.get_mut(&tenant) {
+            line.retry_after = retry_after;
+            line.rechecks.failed(id, pause, random, now);
+        }
+    }
+
+    /// The interval in which calls to the API of a tenant are repeated.
+    fn come_back_within(&self, tenant: TenantId) -> Duration {
+        let tenant = self.parts.tenants.get(tenant);
+        tenant.map_or(Duration::ZERO, |it| it.backend().come_back_within())
     }
 
     /// There is no usable answer about these sessions.
-    fn fail(&mut self, askers: &[Asker], unreachable: Unreachable) {
+    fn fail(&mut self, tenant: TenantId, askers: &[Asker], unreachable: Unreachable) {
         let held = askers.iter().filter(|asker| !asker.has_token);
         self.parts.reports.unreachable(held.count(), unreachable);
         for asker in askers {
             self.released(*asker);
         }
-        let span = self.parts.backend.come_back_within() + self.retry_after;
+        let line = self.lines.get(&tenant);
+        let retry_after = line.map_or(Duration::ZERO, |line| line.retry_after);
+        let span = self.come_back_within(tenant) + retry_after;
         let within = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
         // The sessions are sorted by what the answer is about.
         for same in askers.chunk_by(|a, b| a.has_token == b.has_token) {
@@ -236,7 +292,8 @@ impl Desk {
     }
 
     fn released(&mut self, asker: Asker) {
-        if let Some(since) = self.held.remove(&asker) {
+        let waiting = self.waiting.remove(&asker);
+        if let Some(since) = waiting.and_then(|waiting| waiting.held) {
             let held = since.elapsed().as_secs_f64();
             self.parts.mailbox.hold_seconds().observe(held);
         }
@@ -261,6 +318,21 @@ impl Desk {
                 let _ = inbox.send(Input::Rechecked(Arc::new(rechecked)));
             }
         }
+    }
+}
+
+impl Line {
+    fn new(permissions: &PermissionsConfig) -> Self {
+        Self {
+            rechecks: Rechecks::new(permissions.calls_max, permissions.hold_timeout),
+            retry_after: Duration::ZERO,
+        }
+    }
+
+    /// No session waits, and what the API last said matters to nobody.
+    fn is_idle(&self) -> bool {
+        let rechecks = &self.rechecks;
+        rechecks.waiting() == 0 && rechecks.in_flight() == 0 && self.retry_after.is_zero()
     }
 }
 

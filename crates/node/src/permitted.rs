@@ -33,7 +33,7 @@ impl Permitted {
     pub(crate) fn new(
         interner: &Interner,
         throttles: &Throttles,
-        connection: Option<Uuid>,
+        (tenant, connection): (TenantId, Option<Uuid>),
         (permissions, list): (&Permissions, GrantList),
         user: Option<Arc<str>>,
     ) -> Self {
@@ -41,7 +41,7 @@ impl Permitted {
         verdict::warn_of_unsendable(throttles, connection, &list.text);
         let term = permissions.expires_in;
         Self {
-            grants: interner.grants(TenantId::MAIN, list.rooms),
+            grants: interner.grants(tenant, list.rooms),
             who: interner.who(known(user, permissions)),
             rooms: list.text.into(),
             expires_in: term.map(|term| u64::try_from(term.as_millis()).unwrap_or(u64::MAX)),

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ht_backend::Backend;
 use ht_broker::{AppendError, Broker, Health, Sequencer};
 use ht_edge::descriptors::Descriptors;
 use tokio::time::{Instant, timeout};
@@ -21,6 +20,7 @@ use crate::lifecycle::Lifecycle;
 use crate::memory::Memory;
 use crate::node::Node;
 use crate::peers::Peers;
+use crate::tenants::Tenants;
 use crate::tickets::Tickets;
 use crate::window::NodeWindow;
 
@@ -32,7 +32,7 @@ pub(crate) struct Readiness {
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) broker: Option<Arc<Broker>>,
-    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) tenants: Arc<Tenants>,
     pub(crate) window: Arc<NodeWindow>,
     pub(crate) tickets: Arc<Tickets>,
 }
@@ -65,7 +65,7 @@ impl Readiness {
     /// Warnings for the operator while another node would do no better, or most clients of this one
     /// are served.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let guard = self.backend.guard().unwrap_or_default();
+        let guard = self.tenants.guards();
         let backend = guard.circuit_open.then(|| circuit_note(guard.unreachable));
         let backend = backend.map(str::to_owned);
         let notes = backend.into_iter().chain(self.delivery.lagging());

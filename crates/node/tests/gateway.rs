@@ -12,7 +12,7 @@ use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     Matching, NodesConfig, PermissionsConfig, PublicConfig, ReadinessConfig, RecoveryConfig,
-    ResumeConfig, ServerConfig, ServerLimits, TcpOptions,
+    ResumeConfig, ServerConfig, ServerLimits, TcpOptions, TenantsConfig,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -75,6 +75,7 @@ fn config() -> ServerConfig {
         resume: ResumeConfig::default(),
         permissions: PermissionsConfig::default(),
         nodes: NodesConfig::default(),
+        tenants: TenantsConfig::default(),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod room;
 pub mod saved;
 pub mod server;
 pub mod subprotocol;
+pub mod tenant;
 pub mod ticket;
 pub mod token;
 pub mod trigger;

@@ -12,6 +12,7 @@ use ht_node::config::{
     AuthConfig, BuildInfo, Compression, DrainConfig, HookQueueConfig, InternalConfig,
     KeepaliveConfig, Listen, Matching, NodesConfig, PermissionsConfig, PublicConfig,
     ReadinessConfig, RecoveryConfig, ResumeConfig, ServerConfig, ServerLimits, TcpOptions,
+    TenantsConfig,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -162,6 +163,7 @@ fn server(options: &DemoOptions, build: BuildInfo) -> ServerConfig {
         resume: ResumeConfig::default(),
         permissions: PermissionsConfig::default(),
         nodes: NodesConfig::default(),
+        tenants: TenantsConfig::default(),
     }
 }
 

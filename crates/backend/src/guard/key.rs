@@ -10,7 +10,7 @@ use crate::answer::{Answer, Permissions};
 use crate::credentials::Credentials;
 
 /// What clients must have in common to share a call: every forwarded header, byte for byte and in
-/// the same order, their fair queue, and the reading of the clock of the calls at their arrival.
+/// the same order, their tenant, their fair queue, and the reading of the clock of the calls at their arrival.
 #[derive(Clone, Debug)]
 pub(super) struct Key(Arc<(QueueKey, Credentials, CallTime)>);
 
@@ -48,6 +48,7 @@ impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         let (own, others) = (self.credentials().headers(), other.credentials().headers());
         let same = self.address() == other.address() && self.0.2 == other.0.2;
+        let same = same && self.credentials().tenant() == other.credentials().tenant();
         same && own.iter().eq(others.iter())
     }
 }
@@ -56,7 +57,7 @@ impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.address(), self.0.2).hash(state);
+        (self.address(), self.0.2, self.credentials().tenant()).hash(state);
         for (name, value) in self.credentials().headers() {
             name.hash(state);
             value.as_bytes().hash(state);

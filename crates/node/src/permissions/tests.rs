@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
-use ht_backend::{Credentials, Failure, ForwardRules, Hook, Permissions};
+use ht_backend::{Backend, Credentials, Failure, ForwardRules, Hook, Permissions};
 use ht_core::index::Matching;
 use ht_core::window::WindowLimits;
 use ht_overload::Due;
@@ -69,7 +69,7 @@ struct Setting {
 
 impl Setting {
     fn new(answer: Answer, permissions: PermissionsConfig) -> Self {
-        let node = Node::new(2, Matching::default(), WindowLimits::default());
+        let mut node = Node::new(2, Matching::default(), WindowLimits::default());
         let [first, second] = std::array::from_fn(|_| {
             let poll = mio::Poll::new().unwrap();
             inbox::inbox(BOUNDS, inbox::waker(&poll, mio::Token(0)).unwrap())
@@ -79,9 +79,11 @@ impl Setting {
             calls: AtomicUsize::new(0),
             open: Arc::default(),
         });
+        let backend: Arc<dyn Backend> = Arc::<Api>::clone(&api);
+        node.tenants = Arc::new(Tenants::of(backend));
         let rechecker = Rechecker {
             mailbox: Arc::clone(&node.rechecks),
-            backend: Arc::<Api>::clone(&api),
+            tenants: Arc::clone(&node.tenants),
             interner: Arc::clone(&node.interner),
             clock: node.call_clock(),
             reports: Reports {

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::charge::Charged;
 use crate::inbox::{self, Answered, Applicant, Arrival, Asked, Connection, Input, Wait};
 use crate::public::Public;
+use crate::public::bootstrap::Asking;
 use crate::public::outcome::Outcome;
 use crate::socket::Socket;
 
@@ -59,9 +60,20 @@ pub(super) async fn authenticate(
         key: Some(key),
     };
     let settings = public.live.now();
-    let outcome = if settings.rules.add_token(&mut credentials, &token).is_ok() {
+    // A tenant that was removed meanwhile admits nobody.
+    let Some(tenant) = public.bootstrap.tenants.get(credentials.tenant()) else {
+        return;
+    };
+    let rules = tenant.rules(&settings);
+    let outcome = if rules.add_token(&mut credentials, &token).is_ok() {
+        let asking = Asking {
+            settings: &settings,
+            tenant: &tenant,
+            facts,
+            credentials: &credentials,
+        };
         tokio::select! {
-            outcome = public.bootstrap.ask(&settings, facts, credentials) => outcome,
+            outcome = public.bootstrap.ask(asking) => outcome,
             () = public.leaving.cancelled() => return pending.leave_to_shard(),
         }
     } else {

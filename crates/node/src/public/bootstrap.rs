@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ht_backend::{Answer, Backend, CallClock, Credentials, Failure, Permissions, Refusal};
+use ht_backend::{Answer, CallClock, Credentials, Failure, Permissions, Refusal};
 use ht_edge::permits::{Permits, UserPermit};
 use ht_edge::rejection::HandshakeError;
 use ht_edge::request::RequestFacts;
@@ -19,6 +19,7 @@ use crate::live::LiveSettings;
 use crate::memory::Memory;
 use crate::permitted::{self, Permitted};
 use crate::public::outcome::{Admitted, Outcome};
+use crate::tenants::{Tenant, Tenants};
 use crate::tickets::{Holder, Tickets};
 use crate::verdict;
 use crate::window::NodeWindow;
@@ -28,7 +29,7 @@ const SPREAD: u32 = 20_000;
 
 /// Authenticates clients by calling the API.
 pub(crate) struct Bootstrap {
-    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) tenants: Arc<Tenants>,
     pub(crate) interner: Arc<Interner>,
     /// Numbers the calls.
     pub(crate) clock: CallClock,
@@ -38,44 +39,48 @@ pub(crate) struct Bootstrap {
     pub(crate) memory: Arc<Memory>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) throttles: Arc<Throttles>,
-    /// Whether the credentials of admitted clients are kept: for hooks, or to query the API again.
-    pub(crate) keeps_credentials: bool,
+    /// Whether the API is queried again about clients, for which their credentials are kept.
+    pub(crate) rechecks: bool,
+}
+
+/// A client that asks to be admitted.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    /// The settings in force.
+    pub(super) settings: &'a LiveSettings,
+    /// Whose client it is.
+    pub(super) tenant: &'a Tenant,
+    /// What its request says.
+    pub(super) facts: &'a RequestFacts,
+    /// What is forwarded to the API.
+    pub(super) credentials: &'a Credentials,
 }
 
 impl Bootstrap {
     /// Authenticates a client by its resume ticket or a call to the API, within
     /// `limits.handshake_timeout`. Counts and logs the result.
-    pub(super) async fn ask(
-        &self,
-        settings: &LiveSettings,
-        facts: &RequestFacts,
-        credentials: Credentials,
-    ) -> Outcome {
-        if let Some(outcome) = self.resume(settings, facts, &credentials).await {
+    pub(super) async fn ask(&self, asking: Asking<'_>) -> Outcome {
+        if let Some(outcome) = self.resume(asking).await {
             return outcome;
         }
         let asked_at = (self.clock)();
-        let answer = self.backend.bootstrap(&credentials);
-        match tokio::time::timeout(settings.limits.handshake_timeout, answer).await {
+        let timeout = asking.settings.limits.handshake_timeout;
+        let answer = asking.tenant.backend().bootstrap(asking.credentials);
+        match tokio::time::timeout(timeout, answer).await {
             Ok(Answer::Admitted(mut permissions)) => {
                 // A call shared with others is older, one that was queued is newer.
                 permissions.asked_at.get_or_insert(asked_at);
-                self.admitted(settings, facts, &permissions, &credentials)
+                self.admitted(asking, &permissions)
             }
-            Ok(Answer::Refused(refusal)) => self.refused(facts, &refusal),
-            Ok(Answer::Failed(failure)) => self.failed(facts, &failure),
-            Err(_) => self.late(facts),
+            Ok(Answer::Refused(refusal)) => self.refused(asking.facts, &refusal),
+            Ok(Answer::Failed(failure)) => self.failed(asking, &failure),
+            Err(_) => self.late(asking),
         }
     }
 
-    fn admitted(
-        &self,
-        settings: &LiveSettings,
-        facts: &RequestFacts,
-        permissions: &Permissions,
-        credentials: &Credentials,
-    ) -> Outcome {
-        let Some(outcome) = self.admit(settings, facts, permissions, credentials, None) else {
+    fn admitted(&self, asking: Asking<'_>, permissions: &Permissions) -> Outcome {
+        let facts = asking.facts;
+        let Some(outcome) = self.admit(asking, permissions, None) else {
             return self.refused(facts, &Refusal::AllowedRooms);
         };
         self.counters.bootstraps.add(BootstrapOutcome::Admitted);
@@ -88,12 +93,16 @@ impl Bootstrap {
     /// list of objects.
     pub(super) fn admit(
         &self,
-        settings: &LiveSettings,
-        facts: &RequestFacts,
+        asking: Asking<'_>,
         permissions: &Permissions,
-        credentials: &Credentials,
         resumed: Option<Uuid>,
     ) -> Option<Outcome> {
+        let Asking {
+            settings,
+            tenant,
+            facts,
+            credentials,
+        } = asking;
         if self.memory.is_short() {
             self.counters.handshake_errors.add(HandshakeError::Memory);
             return Some(Outcome::Refused(Close::OVERLOADED.within(SPREAD)));
@@ -110,23 +119,22 @@ impl Bootstrap {
         let permitted = Permitted::new(
             &self.interner,
             &self.throttles,
-            Some(facts.id),
+            (credentials.tenant(), Some(facts.id)),
             (permissions, list),
             user.as_ref().and_then(UserPermit::user),
         );
-        let kept = self
-            .keeps_credentials
-            .then(|| self.interner.credentials(credentials));
+        let kept =
+            (self.rechecks || tenant.has_hooks()).then(|| self.interner.credentials(credentials));
         let gets_tickets = facts.subprotocol.is_some() && self.tickets.are_given();
-        let holder =
-            gets_tickets.then(|| Box::new(Holder::new(&settings.rules.identity(credentials))));
+        let rules = tenant.rules(settings);
+        let holder = gets_tickets.then(|| Box::new(Holder::new(&rules.identity(credentials))));
         Some(Outcome::Admitted(Box::new(Admitted {
             permitted,
             asked_at: permissions.asked_at.unwrap_or_default(),
             user,
             credentials: kept,
             holder,
-            has_token: settings.permissions.recheck && settings.rules.have_token(credentials),
+            has_token: settings.permissions.recheck && rules.have_token(credentials),
             resumed,
         })))
     }
@@ -142,22 +150,24 @@ impl Bootstrap {
         })
     }
 
-    fn failed(&self, facts: &RequestFacts, failure: &Failure) -> Outcome {
+    fn failed(&self, asking: Asking<'_>, failure: &Failure) -> Outcome {
+        let Asking { tenant, facts, .. } = asking;
         let outcome = BootstrapOutcome::Failed(failure.kind());
         self.counters.bootstraps.add(outcome);
-        let is_guarded = self.backend.guard().is_some();
+        let is_guarded = tenant.backend().guard().is_some();
         verdict::log_failure(&self.throttles, facts.id, failure, is_guarded);
         Outcome::Refused(match facts.subprotocol {
             // As Python 3.1 did with every response that it could parse.
             None if failure.is_answer() => Close::NORMAL,
             Some(Subprotocol::V1) | None => {
-                Close::BACKEND.within(self.retry_within_ms(failure.retry_after()))
+                Close::BACKEND.within(retry_within_ms(tenant, failure.retry_after()))
             }
         })
     }
 
     /// For a client whose handshake takes too long.
-    fn late(&self, facts: &RequestFacts) -> Outcome {
+    fn late(&self, asking: Asking<'_>) -> Outcome {
+        let Asking { tenant, facts, .. } = asking;
         let reason = HandshakeError::HandshakeTimeout;
         self.counters.handshake_errors.add(reason);
         if let Some(suppressed) = self.throttles.allow("handshake-timeout") {
@@ -167,7 +177,7 @@ impl Bootstrap {
                 "no response from the backend within limits.handshake_timeout"
             );
         }
-        Outcome::Refused(Close::OVERLOADED.within(self.retry_within_ms(None)))
+        Outcome::Refused(Close::OVERLOADED.within(retry_within_ms(tenant, None)))
     }
 
     /// Takes a permit among the connections of the user.
@@ -188,12 +198,12 @@ impl Bootstrap {
             Close::CONNECTIONS_PER_USER
         })
     }
+}
 
-    /// The reconnect span of a client for whom the backend could not be called, in ms. Clients pick
-    /// a random moment of it; the backend's `Retry-After` is added to it, so that they are spread
-    /// in any case.
-    fn retry_within_ms(&self, retry_after: Option<Duration>) -> u32 {
-        let span = self.backend.come_back_within() + retry_after.unwrap_or_default();
-        u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
-    }
+/// The reconnect span of a client for whom the backend could not be called, in ms. Clients pick a
+/// random moment of it; the backend's `Retry-After` is added to it, so that they are spread in any
+/// case.
+fn retry_within_ms(tenant: &Tenant, retry_after: Option<Duration>) -> u32 {
+    let span = tenant.backend().come_back_within() + retry_after.unwrap_or_default();
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }

@@ -12,6 +12,7 @@ use ht_edge::request::RequestFacts;
 use ht_edge::respond::{self, Body};
 use ht_edge::route::{self, Route};
 use ht_edge::screening;
+use ht_proto::entry::TenantId;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use crate::charge::{Charged, HandshakeCharge};
 use crate::config::HEAD_BYTES_MIN;
 use crate::live::LiveSettings;
+use crate::public::bootstrap::Asking;
 use crate::public::upgrade::{Entry, Handover, HandoverCell};
 use crate::public::{Public, credentials};
 
@@ -166,6 +168,8 @@ async fn admit(
     request: &mut Request<Incoming>,
 ) -> Result<Handover, Rejection> {
     let (config, throttles) = (&settings.public, &public.throttles);
+    let tenant = public.bootstrap.tenants.get(TenantId::MAIN);
+    let tenant = tenant.ok_or_else(Rejection::leaving)?;
     let facts = RequestFacts::of(request, arrival, config, settings.compression, throttles)?;
     let limits = settings.limits.quotas();
     let load = Load {
@@ -174,12 +178,19 @@ async fn admit(
     };
     let permits = public.quotas.admit_handshake(&facts, &limits, load)?;
     let query = request.uri().query();
-    let credentials = credentials::collect(settings, &facts, request.headers(), query, throttles)?;
-    let entry = if credentials::await_token(settings, &facts, &credentials) {
+    let rules = tenant.rules(settings);
+    let credentials = credentials::collect(rules, &facts, request.headers(), query, throttles)?;
+    let entry = if credentials::await_token(&settings.auth, rules, &facts, &credentials) {
         Entry::AwaitsToken(credentials)
     } else {
+        let asking = Asking {
+            settings,
+            tenant: &tenant,
+            facts: &facts,
+            credentials: &credentials,
+        };
         tokio::select! {
-            outcome = public.bootstrap.ask(settings, &facts, credentials) => {
+            outcome = public.bootstrap.ask(asking) => {
                 Entry::Asked(outcome)
             }
             () = public.leaving.cancelled() => return Err(Rejection::leaving()),

@@ -1,6 +1,6 @@
 //! The credentials that a request carries for the API.
 
-use ht_backend::{Credentials, ForwardError};
+use ht_backend::{Credentials, ForwardError, ForwardRules};
 use ht_edge::address::Client;
 use ht_edge::rejection::{HandshakeError, Rejection};
 use ht_edge::request::RequestFacts;
@@ -8,20 +8,20 @@ use ht_edge::respond;
 use ht_telemetry::throttle::Throttles;
 use http::{HeaderMap, StatusCode};
 
-use crate::live::LiveSettings;
+use crate::config::AuthConfig;
 
 /// Collects what is forwarded to the API, a token included.
 ///
 /// # Errors
 /// If it cannot be forwarded.
 pub(super) fn collect(
-    settings: &LiveSettings,
+    rules: &ForwardRules,
     facts: &RequestFacts,
     headers: &HeaderMap,
     query: Option<&str>,
     throttles: &Throttles,
 ) -> Result<Credentials, Rejection> {
-    let (rules, client) = (&settings.rules, facts.client);
+    let client = facts.client;
     let mut credentials = rules
         .apply(headers, query)
         .map_err(|error| refuse(throttles, client, HandshakeError::Forward, &error))?
@@ -36,13 +36,14 @@ pub(super) fn collect(
 
 /// Whether the client must send a token in its first frame, beside these.
 pub(super) fn await_token(
-    settings: &LiveSettings,
+    auth: &AuthConfig,
+    rules: &ForwardRules,
     facts: &RequestFacts,
     credentials: &Credentials,
 ) -> bool {
-    settings.auth.first_frame
+    auth.first_frame
         && facts.token.is_none()
-        && (facts.authenticate || !settings.rules.identify(credentials))
+        && (facts.authenticate || !rules.identify(credentials))
 }
 
 /// For a client whose headers cannot be forwarded.

@@ -7,19 +7,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use ht_backend::{CallTime, Credentials, Permissions};
+use ht_backend::{CallTime, Permissions};
 use ht_core::publication::Logged;
 use ht_core::ticket::{Changed, unchanged};
 use ht_core::window::{Unknown, View};
-use ht_edge::request::RequestFacts;
 use ht_proto::cursor::Cursor;
+use ht_proto::entry::TenantId;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::counters::ResumeOutcome;
-use crate::live::LiveSettings;
 use crate::permitted::{self, Permitted};
-use crate::public::bootstrap::Bootstrap;
+use crate::public::bootstrap::{Asking, Bootstrap};
 use crate::public::outcome::Outcome;
 use crate::tickets::Opened;
 
@@ -30,25 +29,24 @@ const LOOK: Duration = Duration::from_millis(20);
 impl Bootstrap {
     /// Admits a client by the ticket that it offers; none: the API is to be called. Counts the
     /// result.
-    pub(super) async fn resume(
-        &self,
-        settings: &LiveSettings,
-        facts: &RequestFacts,
-        credentials: &Credentials,
-    ) -> Option<Outcome> {
+    pub(super) async fn resume(&self, asking: Asking<'_>) -> Option<Outcome> {
+        let Asking {
+            settings,
+            tenant,
+            facts,
+            credentials,
+        } = asking;
         let offer = facts.resume.as_ref()?;
         // First: a gap, or a command that the window does not have yet, is later.
         let asked_at = (self.clock)();
-        let identity = settings.rules.identity(credentials);
+        let identity = tenant.rules(settings).identity(credentials);
         let opened = self.tickets.open(offer, &identity, SystemTime::now())?;
         let checked = match opened {
-            Ok(opened) => self.check(opened, asked_at).await,
+            Ok(opened) => self.check(opened, credentials.tenant(), asked_at).await,
             Err(outcome) => Err(outcome),
         };
         let resumed = match checked {
-            Ok((permissions, connection)) => {
-                self.admit(settings, facts, &permissions, credentials, Some(connection))
-            }
+            Ok((permissions, connection)) => self.admit(asking, &permissions, Some(connection)),
             Err(outcome) => {
                 self.counters.resumes.add(outcome);
                 let outcome = outcome.as_str();
@@ -69,6 +67,7 @@ impl Bootstrap {
     async fn check(
         &self,
         opened: Opened,
+        tenant: TenantId,
         mut asked_at: CallTime,
     ) -> Result<(Permissions, Uuid), ResumeOutcome> {
         let Opened {
@@ -83,7 +82,7 @@ impl Bootstrap {
         let Permitted { grants, who, .. } = Permitted::new(
             &self.interner,
             &self.throttles,
-            Some(connection),
+            (tenant, Some(connection)),
             (&permissions, list),
             user,
         );

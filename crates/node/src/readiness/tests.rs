@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use futures_util::future::BoxFuture;
-use ht_backend::{Answer, Credentials, Failure, Hook};
 use ht_core::index::Matching;
 use ht_core::window::WindowLimits;
 
@@ -16,27 +14,6 @@ const BOUNDS: inbox::Bounds = inbox::Bounds {
     inputs: 8,
     bytes: 1 << 20,
 };
-
-/// A backend without a guard that is never called.
-struct Unguarded;
-
-impl Backend for Unguarded {
-    fn bootstrap<'a>(&'a self, _: &'a Credentials) -> BoxFuture<'a, Answer> {
-        unreachable!("nobody connects")
-    }
-
-    fn probe(&self) -> BoxFuture<'_, Answer> {
-        unreachable!("nobody looks for it")
-    }
-
-    fn has_hook(&self, _: Hook) -> bool {
-        false
-    }
-
-    fn hook<'a>(&'a self, _: Hook, _: &'a Credentials) -> BoxFuture<'a, Result<(), Failure>> {
-        unreachable!("there are no hooks")
-    }
-}
 
 /// A node without a broker, and the receivers of the inboxes that its shards would hold.
 struct Setting {
@@ -103,7 +80,7 @@ fn readiness(node: &Node) -> Readiness {
         delivery: Arc::clone(&node.delivery),
         peers: Arc::clone(&node.peers),
         broker: None,
-        backend: Arc::new(Unguarded),
+        tenants: Arc::default(),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::live::Live;
 use crate::node::Node;
 use crate::permissions::{Asker, Mailbox, Request};
 use crate::socket::Socket;
+use crate::tenants::Tenants;
 use crate::tickets::Holder;
 
 /// The requests of a shard.
@@ -23,6 +24,7 @@ pub(super) struct Rechecks {
     mailbox: Arc<Mailbox>,
     interner: Arc<Interner>,
     live: Live,
+    tenants: Arc<Tenants>,
     gaps: Arc<Gaps>,
     /// Credentials with a new token, until the API has accepted it.
     with_token: HashMap<SessionKey, Arc<KeptCredentials>>,
@@ -35,6 +37,7 @@ impl Rechecks {
             mailbox: Arc::clone(&node.rechecks),
             interner: Arc::clone(&node.interner),
             live: live.clone(),
+            tenants: Arc::clone(&node.tenants),
             gaps: Arc::clone(&node.gaps),
             with_token: HashMap::new(),
         }
@@ -81,8 +84,11 @@ impl Rechecks {
             && let Some(about) = &mut peer.about
         {
             if let Some(holder) = &mut about.holder {
-                let rules = &self.live.now().rules;
-                **holder = Holder::new(&rules.identity(&credentials.restore()));
+                let (settings, restored) = (self.live.now(), credentials.restore());
+                if let Some(tenant) = self.tenants.get(restored.tenant()) {
+                    let rules = tenant.rules(&settings);
+                    **holder = Holder::new(&rules.identity(&restored));
+                }
             }
             about.credentials = Some(credentials);
         }
@@ -98,7 +104,8 @@ impl Rechecks {
     /// The credentials with another token; `None` if they cannot be sent.
     fn replace_token(&self, kept: &KeptCredentials, token: &Token) -> Option<Arc<KeptCredentials>> {
         let mut credentials = kept.restore();
-        let rules = &self.live.now().rules;
+        let (settings, tenant) = (self.live.now(), self.tenants.get(credentials.tenant())?);
+        let rules = tenant.rules(&settings);
         rules.replace_token(&mut credentials, token).ok()?;
         Some(self.interner.credentials(&credentials))
     }
