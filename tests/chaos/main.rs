@@ -13,6 +13,7 @@ mod support;
 
 mod faults;
 mod hostile;
+mod kills;
 mod ledger;
 mod link;
 mod moods;
@@ -102,6 +103,7 @@ fn healthy_subscribers_notice_nothing() {
     }
 }
 
+/// A number in the environment.
 fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().expect("a whole number"))

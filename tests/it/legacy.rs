@@ -50,10 +50,10 @@ fn app_url_alone_gives_the_api() {
 #[test]
 fn a_socket_gives_the_api_and_its_host() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("binder.sock");
-    let backend = StubBackend::unix(&path, |_| Reply::rooms(&json!([])));
     for variable in ["BINDER_SOCKET", "CY_BINDER_SOCKET"] {
-        let before = backend.requests().len();
+        // Of its own: hooks of a former gateway may still arrive when that has ended.
+        let path = folder.path().join(variable);
+        let backend = StubBackend::unix(&path, |_| Reply::rooms(&json!([])));
         let mut gateway = Gateway::with(&backend)
             .unset("HT_BACKEND__URL")
             .set("HT_RABBITMQ__URL", "")
@@ -62,7 +62,7 @@ fn a_socket_gives_the_api_and_its_host() {
             gateway = gateway.set("CY_BINDER_INTERNAL", "http://localhost/api/");
         }
         Client::connect(&gateway.start()).leave();
-        let seen = backend.wait_for(before + 1).remove(before);
+        let seen = backend.wait_for(1).remove(0);
         assert_eq!(seen.target, "/api/bootstrap/");
         assert_eq!(seen.header("host"), Some("localhost"));
     }

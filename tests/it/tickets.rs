@@ -1,5 +1,6 @@
 //! Resume tickets: clients that come back without a call to the API, and those that may not.
 
+mod ahead;
 mod rolling;
 
 use base64::Engine as _;

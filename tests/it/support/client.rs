@@ -89,9 +89,14 @@ impl Handshake {
 
     /// Sends it and does not wait for a response.
     pub(crate) fn send(&self) -> Asked {
-        let mut stream = self.to.connect().expect("a connection");
-        stream.write_all(&self.bytes()).expect("a request sent");
-        Asked(stream)
+        self.try_send().expect("a request sent")
+    }
+
+    /// The same, where the connection may be refused.
+    pub(crate) fn try_send(&self) -> io::Result<Asked> {
+        let mut stream = self.to.connect()?;
+        stream.write_all(&self.bytes())?;
+        Ok(Asked(stream))
     }
 
     /// Sends it and reads the answer, which must be no 101.
@@ -188,7 +193,13 @@ impl Client {
     /// Sends a text message.
     #[track_caller]
     pub(crate) fn send_text(&mut self, text: &str) {
-        self.send(&Frame::new(frame::TEXT, text));
+        self.try_send_text(text).expect("bytes sent");
+    }
+
+    /// Sends a text message to a gateway that may have ended.
+    pub(crate) fn try_send_text(&mut self, text: &str) -> io::Result<()> {
+        self.stream
+            .write_all(&Frame::new(frame::TEXT, text).bytes())
     }
 
     /// Sends JSON as a text message.

@@ -1,4 +1,4 @@
-//! The real binary, running.
+//! The real binary, running. `HT_GATEWAY_BIN` names another build of it, such as a release.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,6 +12,9 @@ use tempfile::TempDir;
 use crate::support::log::Watched;
 use crate::support::stream::Address;
 use crate::support::{Answer, Client, DEADLINE, StubBackend, eventually, http};
+
+/// The binary that was built with the tests.
+const BUILT: &str = env!("CARGO_BIN_EXE_high-templar");
 
 /// How to start a gateway.
 pub(crate) struct Builder {
@@ -110,7 +113,8 @@ impl Builder {
         std::fs::write(&file, &self.file).expect("a configuration file");
         let mut command = shell(self.open_files, &self.sockets);
         let mut child = command
-            .args([env!("CARGO_BIN_EXE_high-templar"), "serve", "--config"])
+            .arg(std::env::var("HT_GATEWAY_BIN").unwrap_or_else(|_| BUILT.into()))
+            .args(["serve", "--config"])
             .arg(&file)
             .current_dir(self.folder.path())
             .env_clear()

@@ -84,11 +84,10 @@ impl Visitor {
             true => EVENTS.to_owned(),
             false => named(&self.page.offered()),
         };
-        node.connect()?;
         let handshake = Handshake::at(node)
             .header("Sec-WebSocket-Protocol", names)
             .path(&format!("/ws/?token={}", self.number));
-        let (answer, mut client) = handshake.send().try_answer()?;
+        let (answer, mut client) = handshake.try_send()?.try_answer()?;
         if answer.status != 101 {
             return Err(ErrorKind::ConnectionRefused.into());
         }
