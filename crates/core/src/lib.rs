@@ -18,6 +18,7 @@ pub mod refusal;
 pub mod select;
 pub mod shard;
 pub mod stats;
+pub mod tally;
 pub mod who;
 pub mod window;
 pub mod world;

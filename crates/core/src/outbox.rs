@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use ht_proto::entry::TenantId;
 use smallvec::SmallVec;
 
 use crate::body::{self, Body};
@@ -46,6 +47,8 @@ pub(crate) struct Outbox {
     /// Bytes of memory that were counted in `all`.
     counted: usize,
     all: Arc<Outboxes>,
+    /// The tenant of the publications.
+    pub(crate) tenant: TenantId,
     /// Its position in the list of slow consumers, ordered by their last progress.
     pub(crate) link: Link,
     /// Whether it is in the list.
@@ -61,7 +64,7 @@ enum Piece {
 }
 
 impl Outbox {
-    pub(crate) fn new(all: Arc<Outboxes>) -> Self {
+    pub(crate) fn new(all: Arc<Outboxes>, tenant: TenantId) -> Self {
         Self {
             pieces: VecDeque::new(),
             sent: 0,
@@ -70,6 +73,7 @@ impl Outbox {
             copied: 0,
             counted: 0,
             all,
+            tenant,
             link: Link::new(),
             watched: false,
             progress: 0,

@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 use uuid::Uuid;
 
 use crate::body::Body;
@@ -146,6 +147,14 @@ impl<P: Peer> Session<P> {
         }
     }
 
+    /// The tenant of its rooms, while it is admitted.
+    pub(crate) fn tenant(&self) -> Option<TenantId> {
+        match &self.stage {
+            Stage::Open { grants, .. } => Some(grants.tenant()),
+            Stage::Authenticating(_) | Stage::Refused(_) | Stage::Closing { .. } => None,
+        }
+    }
+
     /// Sends bytes after all that were sent before; what the socket does not accept is queued. The
     /// second part is the bytes of `body`, if there is one; `publications` is the number of publish
     /// frames in it. Returns true if nothing is queued.
@@ -191,7 +200,8 @@ impl<P: Peer> Session<P> {
         }
         // The first message that does not fit is queued whatever its size: its bound is that of a
         // trigger. Only a client with a backlog is a slow consumer.
-        let begin = || Box::new(Outbox::new(Arc::clone(bounds.all)));
+        let tenant = self.tenant().unwrap_or_default();
+        let begin = || Box::new(Outbox::new(Arc::clone(bounds.all), tenant));
         let outbox = self.outbox.get_or_insert_with(begin);
         outbox.append(parts, body, taken, publications);
         Ok(false)

@@ -38,6 +38,7 @@ use std::collections::VecDeque;
 
 use ht_frame::{Deflater, Inflater};
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 
 use crate::Hasher;
 use crate::budget::{Budget, Phase, SLICE};
@@ -60,6 +61,7 @@ use crate::shard::lag::Lag;
 use crate::shard::postponed::Postponed;
 use crate::shard::terms::Terms;
 use crate::stats::Stats;
+use crate::tally::{Tallies, Tally};
 use crate::timer::Queue;
 use crate::world::{Turn, World};
 
@@ -127,6 +129,7 @@ pub struct Shard<P> {
     scratch: Vec<u8>,
     tail: Vec<u8>,
     stats: Stats,
+    tallies: Tallies,
 }
 
 impl<P: Peer> Shard<P> {
@@ -167,6 +170,7 @@ impl<P: Peer> Shard<P> {
             scratch: Vec::new(),
             tail: Vec::new(),
             stats: Stats::default(),
+            tallies: Tallies::default(),
             settings,
         }
     }
@@ -223,6 +227,11 @@ impl<P: Peer> Shard<P> {
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Takes what was counted for tenants since the last call.
+    pub fn take_tallies(&mut self, each: impl FnMut(TenantId, Tally)) {
+        self.tallies.take(each);
     }
 
     /// How many connections there are, those that are being closed included.

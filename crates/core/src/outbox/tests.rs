@@ -72,7 +72,7 @@ proptest! {
     ) {
         let all = Arc::new(Outboxes::new(0));
         let bodies = BODIES.map(|len| Body::from(bytes(len, len).into_boxed_slice()));
-        let mut outbox = Outbox::new(Arc::clone(&all));
+        let mut outbox = Outbox::new(Arc::clone(&all), TenantId::MAIN);
         let mut expected = VecDeque::<u8>::new();
         let mut socket = Tight { room: 0, taken: Vec::new() };
         for (seed, step) in steps.into_iter().enumerate() {
@@ -126,7 +126,7 @@ fn slow_consumers_share_the_bytes_of_a_publication() {
     let body = Body::from(bytes(1 << 20, 0).into_boxed_slice());
     let outboxes: Vec<_> = (0..1_000)
         .map(|_| {
-            let mut outbox = Outbox::new(Arc::clone(&all));
+            let mut outbox = Outbox::new(Arc::clone(&all), TenantId::MAIN);
             outbox.append(&[b"head", &body, b"tail"], Some(&body), 2, 1);
             outbox
         })
@@ -136,7 +136,7 @@ fn slow_consumers_share_the_bytes_of_a_publication() {
     assert!(!all.is_over());
     drop(outboxes);
     assert_eq!(all.bytes(), 0, "no outbox has it");
-    let mut last = Outbox::new(Arc::clone(&all));
+    let mut last = Outbox::new(Arc::clone(&all), TenantId::MAIN);
     last.append(&[b"head", &body, b"tail"], Some(&body), 0, 1);
     drop(body);
     assert!(all.bytes() > 1 << 20, "one has it again");
@@ -147,7 +147,7 @@ fn slow_consumers_share_the_bytes_of_a_publication() {
 #[test]
 fn copied_data_takes_little_more_memory_than_its_size() {
     let all = Arc::new(Outboxes::default());
-    let mut outbox = Outbox::new(Arc::clone(&all));
+    let mut outbox = Outbox::new(Arc::clone(&all), TenantId::MAIN);
     let frame = bytes(183, 0);
     outbox.append(&[&frame], None, 100, 1);
     assert!(all.bytes() <= 83 + 4 * size_of::<Piece>() + size_of::<Outbox>());

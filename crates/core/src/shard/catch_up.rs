@@ -229,6 +229,7 @@ impl<P: Peer> Shard<P> {
             registry,
             settings,
             stats,
+            tallies,
             budget,
             deflater,
             scratch,
@@ -269,6 +270,7 @@ impl<P: Peer> Shard<P> {
             gathered: 0,
             bytes: 0,
             stats,
+            tally: tallies.of(tenant),
         };
         let (mut examined, mut hits) = (0, Vec::new());
         let wanted_rooms = wanted.as_ref().map_or(0, Wanted::len);

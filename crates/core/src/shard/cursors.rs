@@ -215,6 +215,7 @@ impl<P: Peer> Shard<P> {
             registry,
             settings,
             stats,
+            tallies,
             deflater,
             scratch,
             tail,
@@ -233,6 +234,7 @@ impl<P: Peer> Shard<P> {
             gathered: 0,
             bytes: 0,
             stats,
+            tally: tallies.of(fan_out.tenant(first)),
         };
         let mut sender = Sender {
             registry,

@@ -256,11 +256,13 @@ impl<P: Peer> Shard<P> {
     /// Removes a connection from its queue and, if it was admitted, from the registry and the
     /// count.
     pub(super) fn deregister(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        match self.sessions[id.index()].stage {
+        match &self.sessions[id.index()].stage {
             Stage::Authenticating(_) => self.applicant_left(id, turn),
             Stage::Refused(_) => self.refused.remove(&mut self.sessions, id.0),
             Stage::Closing { .. } => self.closing.remove(&mut self.sessions, id.0),
-            Stage::Open { group, .. } => {
+            Stage::Open { grants, group } => {
+                let (tenant, group) = (grants.tenant(), *group);
+                self.tallies.of(tenant).closed += 1;
                 let sessions = &self.sessions;
                 self.directory
                     .leave(id.0, group, |slot| id_of(sessions, slot));

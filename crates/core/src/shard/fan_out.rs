@@ -219,6 +219,7 @@ impl<P: Peer> Shard<P> {
             return self.flush_with_cursors(id, turn);
         }
         session.pending = Pending::EMPTY;
+        let tenant = self.fan_out.tenant(at);
         let mut writer = Writer {
             session,
             bounds,
@@ -226,6 +227,7 @@ impl<P: Peer> Shard<P> {
             gathered: 0,
             bytes: 0,
             stats: &mut self.stats,
+            tally: self.tallies.of(tenant),
         };
         let mut result = Ok(());
         while at != NONE && result.is_ok() {

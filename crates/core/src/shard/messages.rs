@@ -88,6 +88,9 @@ impl<P: Peer> Shard<P> {
     /// Counts a client's message: the connection is not idle.
     pub(super) fn touch(&mut self, id: ConnectionId, now: u64) {
         self.stats.messages += 1;
+        if let Some(tenant) = self.sessions[id.index()].tenant() {
+            self.tallies.of(tenant).messages += 1;
+        }
         self.idle.remove(&mut self.sessions, id.0);
         self.idle.push(&mut self.sessions, id.0, now);
     }

@@ -28,6 +28,7 @@ mod slices;
 mod spans;
 mod subprotocol;
 mod subscriptions;
+mod tallies;
 mod terms;
 mod tickets;
 mod tokens;

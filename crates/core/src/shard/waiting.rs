@@ -43,6 +43,7 @@ impl<P: Peer> Shard<P> {
             return;
         };
         let (queued, waiting) = (outbox.publications(), outbox.waiting());
+        let tenant = outbox.tenant;
         self.budget.spend(cost::write(waiting));
         if let Err(broken) = session.flush() {
             return self.broken(id, broken, turn);
@@ -52,6 +53,7 @@ impl<P: Peer> Shard<P> {
         }
         self.stats.queued -= queued;
         self.stats.deliveries += queued;
+        self.tallies.of(tenant).deliveries += queued;
         self.unwatch(id);
         let session = &mut self.sessions[id.index()];
         session.outbox = None;
@@ -70,6 +72,9 @@ impl<P: Peer> Shard<P> {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
+        if let Some(tenant) = session.tenant() {
+            self.tallies.of(tenant).bytes_out += bytes.len() as u64;
+        }
         match session.send([bytes], None, 0, &bounds) {
             Ok(true) => {}
             Ok(false) => self.waits(id, turn),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use ht_proto::entry::TenantId;
 use smallvec::SmallVec;
 
 use crate::connection::ConnectionId;
@@ -187,6 +188,11 @@ impl FanOut {
     /// What a hit is of.
     pub(super) fn publication(&self, hit: Hit) -> &Publication {
         &self.batches[hit.batch as usize][hit.publication as usize]
+    }
+
+    /// The tenant of a hit, and so of its session.
+    pub(in crate::shard) fn tenant(&self, at: u32) -> TenantId {
+        self.publication(self.hits[at as usize]).tenant
     }
 
     /// Keeps a connection whose hits are not all written, for its next turn.

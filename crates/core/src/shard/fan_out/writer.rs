@@ -8,6 +8,7 @@ use crate::publication::Publication;
 use crate::session::{Bounds, Broken, Session};
 use crate::shard::Compression;
 use crate::stats::Stats;
+use crate::tally::Tally;
 use crate::transport::Transport;
 
 /// Compressing a byte is as much work as writing so many: about 2 ns, as level 2 takes.
@@ -30,6 +31,8 @@ pub(in crate::shard) struct Writer<'a, P> {
     /// Bytes of all frames so far, and the work of compressing as bytes.
     pub(in crate::shard) bytes: usize,
     pub(in crate::shard) stats: &'a mut Stats,
+    /// That of the session's tenant.
+    pub(in crate::shard) tally: &'a mut Tally,
 }
 
 impl<P: Peer> Writer<'_, P> {
@@ -93,7 +96,8 @@ impl<P: Peer> Writer<'_, P> {
                 return Err(broken);
             }
             let result = self.session.send(parts, Some(head), 1, &self.bounds);
-            return self.count(1, result);
+            let bytes = parts.iter().map(|part| part.len()).sum();
+            return self.count(1, bytes, result);
         }
         for part in parts {
             self.scratch.extend_from_slice(part);
@@ -113,15 +117,27 @@ impl<P: Peer> Writer<'_, P> {
         let result = self
             .session
             .send([&self.scratch], None, self.gathered, &self.bounds);
+        let bytes = self.scratch.len();
         self.scratch.clear();
         let frames = std::mem::take(&mut self.gathered);
-        self.count(frames, result)
+        self.count(frames, bytes, result)
     }
 
-    /// Counts the result of writing `frames`.
-    fn count(&mut self, frames: u64, result: Result<bool, Broken>) -> Result<(), Broken> {
+    /// Counts the result of writing `frames` of so many `bytes`.
+    fn count(
+        &mut self,
+        frames: u64,
+        bytes: usize,
+        result: Result<bool, Broken>,
+    ) -> Result<(), Broken> {
+        if result.is_ok() {
+            self.tally.bytes_out += bytes as u64;
+        }
         match result {
-            Ok(true) => self.stats.deliveries += frames,
+            Ok(true) => {
+                self.stats.deliveries += frames;
+                self.tally.deliveries += frames;
+            }
             Ok(false) => self.stats.queued += frames,
             Err(_) => self.stats.undelivered += frames,
         }
