@@ -7,6 +7,7 @@ use ht_core::publication::Publication;
 use ht_core::recheck::Rechecked;
 use ht_core::shard::{Gap, SessionKey, Settings};
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 
 use crate::backlog::Charge;
 
@@ -22,8 +23,9 @@ pub enum Input<A, W> {
     Command(Arc<Command>),
     /// The API has answered about sessions again.
     Rechecked(Arc<Rechecked>),
-    /// Commands were lost, the last of them at this position: close every connection.
-    CommandsLost(u64),
+    /// Commands of a tenant were lost, the last of them at this position: close all of its
+    /// connections.
+    CommandsLost(TenantId, u64),
     /// Apply these settings from now on.
     Settings(Box<Settings>),
     /// Confirm that it was taken.
@@ -60,7 +62,7 @@ impl<A, W> Input<A, W> {
             Self::Publish(batch) => Some(batch),
             Self::Command(_)
             | Self::Rechecked(_)
-            | Self::CommandsLost(_)
+            | Self::CommandsLost(..)
             | Self::Settings(_)
             | Self::Probe(_)
             | Self::Close { .. }
@@ -76,7 +78,7 @@ impl<A, W> Input<A, W> {
     pub fn command(&self) -> Option<&Arc<Command>> {
         match self {
             Self::Command(command) => Some(command),
-            Self::CommandsLost(_)
+            Self::CommandsLost(..)
             | Self::Rechecked(_)
             | Self::Publish(_)
             | Self::Settings(_)

@@ -288,9 +288,9 @@ impl<P: Readable> ShardLoop<P> {
                 self.undelivered.add(0);
                 self.shard.rechecked(rechecked);
             }
-            Input::CommandsLost(position) => {
+            Input::CommandsLost(tenant, position) => {
                 self.undelivered.add(0);
-                self.shard.lose_commands(position);
+                self.shard.lose_commands(tenant, position);
             }
             Input::Settings(settings) => {
                 let now = around.now();

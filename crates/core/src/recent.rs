@@ -60,6 +60,11 @@ impl Recent {
         self.last
     }
 
+    /// Whether no command is kept or was forgotten.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.forgotten == 0
+    }
+
     /// A command begins, which is later than all others.
     pub(crate) fn begin(&mut self, command: &Arc<Command>) {
         self.last = command.position;
@@ -94,6 +99,16 @@ impl Recent {
         (self.bytes, self.units) = (0, 0);
         self.forgotten = position;
         self.last = position;
+    }
+
+    /// Bytes of all that is kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Forgets all commands so far.
+    pub(crate) fn forget_kept(&mut self) {
+        self.forget(self.last);
     }
 
     /// The commands after a position, in their order; none where some are kept no longer.

@@ -94,8 +94,9 @@ pub(crate) struct Registry {
     /// Which connections hold which combinations of `*`.
     wildcards: Wildcards,
     /// Counts publications, so that a room which several of a publication's rooms meet is
-    /// delivered once.
+    /// delivered once: the current one, and the last.
     pass: u64,
+    passes: u64,
     /// The position and the tenant of the publication that is being delivered.
     position: u64,
     tenant: TenantId,
@@ -141,6 +142,7 @@ impl Registry {
             pairs: Table::new(),
             groups: Table::new(),
             pass: 0,
+            passes: 0,
             position: 0,
             tenant: TenantId::MAIN,
             bytes: 0,
@@ -284,8 +286,16 @@ impl Registry {
     }
 
     /// Makes [`Self::for_each_receiver`] match the rooms of another publication, of this tenant.
-    pub(crate) fn next_publication(&mut self, position: u64, tenant: TenantId) {
-        self.pass += 1;
+    /// Returns its number, to continue with it later.
+    pub(crate) fn next_publication(&mut self, position: u64, tenant: TenantId) -> u64 {
+        self.passes += 1;
+        self.resume_publication(self.passes, position, tenant);
+        self.passes
+    }
+
+    /// Continues with a publication that is matched in part.
+    pub(crate) fn resume_publication(&mut self, pass: u64, position: u64, tenant: TenantId) {
+        self.pass = pass;
         self.position = position;
         self.tenant = tenant;
     }

@@ -121,6 +121,23 @@ pub(crate) enum Broken {
     Slow,
 }
 
+impl<P> Session<P> {
+    /// The tenant of its rooms, while it is admitted.
+    #[inline]
+    pub(crate) fn tenant(&self) -> Option<TenantId> {
+        match &self.stage {
+            Stage::Open { grants, .. } => Some(grants.tenant()),
+            Stage::Authenticating(_) | Stage::Refused(_) | Stage::Closing { .. } => None,
+        }
+    }
+
+    /// Whether it is admitted and of this tenant.
+    #[inline]
+    pub(crate) fn is_of(&self, tenant: TenantId) -> bool {
+        self.tenant() == Some(tenant)
+    }
+}
+
 impl<P: Peer> Session<P> {
     /// A connection whose handshake is done.
     pub(crate) fn new(peer: P, handshake: Handshake, stage: Stage) -> Self {
@@ -144,14 +161,6 @@ impl<P: Peer> Session<P> {
             rate: Rate::default(),
             inflated: Rate::default(),
             outbox: None,
-        }
-    }
-
-    /// The tenant of its rooms, while it is admitted.
-    pub(crate) fn tenant(&self) -> Option<TenantId> {
-        match &self.stage {
-            Stage::Open { grants, .. } => Some(grants.tenant()),
-            Stage::Authenticating(_) | Stage::Refused(_) | Stage::Closing { .. } => None,
         }
     }
 

@@ -46,15 +46,14 @@ use crate::connection::ConnectionId;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
 use crate::peer::{Eviction, Peer};
-use crate::recent::{self, Recent};
+use crate::recent;
 use crate::registry::Registry;
 use crate::select::Directory;
 use crate::session::{Session, Stage};
 use crate::sessions::{Sessions, Waiting};
 use crate::shard::behind::Behind;
 use crate::shard::ending::{CLOSING, Leaving};
-use crate::shard::entering::Ahead;
-use crate::shard::fan_out::FanOut;
+use crate::shard::fan_out::Lanes;
 use crate::shard::gap::Gaps;
 use crate::shard::hold::Holds;
 use crate::shard::lag::Lag;
@@ -103,11 +102,8 @@ pub struct Shard<P> {
     holders: Holders,
     /// Memory of the registry's subscriptions, as it was last accounted.
     subscription_bytes: usize,
-    fan_out: FanOut,
-    /// The last commands.
-    recent: Recent,
-    /// Sessions admitted with knowledge of later commands.
-    ahead: Ahead,
+    /// What is to be delivered, and commands among it.
+    lanes: Lanes,
     /// Sessions that are sent nothing for a while.
     holds: Holds,
     /// Their clients' messages.
@@ -151,12 +147,13 @@ impl<P: Peer> Shard<P> {
             unfinished: Unfinished::new(settings.limits.message_timeout),
             holders: Holders::default(),
             subscription_bytes: 0,
-            fan_out: FanOut::after(settings.window.view().end()),
-            recent: Recent::new(recent::Bounds {
-                commands: settings.permissions.ring,
-                ..recent::Bounds::DEFAULT
-            }),
-            ahead: Ahead::default(),
+            lanes: Lanes::after(
+                settings.window.view().end(),
+                recent::Bounds {
+                    commands: settings.permissions.ring,
+                    ..recent::Bounds::DEFAULT
+                },
+            ),
             holds: Holds::default(),
             postponed: Postponed::default(),
             terms: Terms::default(),
@@ -288,6 +285,7 @@ impl<P: Peer> Shard<P> {
         self.relieve(turn);
         self.relieve_accounts(turn);
         self.look_at_log(turn.now);
+        self.lanes.sweep(turn.now);
         for _ in 0..TICK {
             if self.budget.is_spent() {
                 return;
@@ -331,8 +329,8 @@ impl<P: Peer> Shard<P> {
             unfinished,
             sessions,
             terms,
-            holds,
             lag,
+            lanes,
             ..
         } = self;
         let late = waiting.deadline(&mut Waiting(sessions));
@@ -345,8 +343,28 @@ impl<P: Peer> Shard<P> {
             .chain(terms.deadline())
             .chain(lag.deadline())
             // It is handed over within a moment, and nothing announces that.
-            .chain((!holds.unhanded.is_empty()).then_some(0))
+            .chain((lanes.unhanded != 0).then_some(0))
             .min()
+    }
+
+    /// The tenant of a session; where it is not admitted any of them.
+    #[inline]
+    fn tenant_of(&self, id: ConnectionId) -> TenantId {
+        let current = self.lanes.current.tenant;
+        if self.lanes.is_alone() {
+            return current;
+        }
+        let session = self.sessions.get(id.index());
+        session
+            .and_then(|session| session.tenant())
+            .unwrap_or(current)
+    }
+
+    /// Whether a session is admitted and of a tenant.
+    fn is_of(&self, key: SessionKey, tenant: TenantId) -> bool {
+        let session = self.sessions.find(key);
+        let session = session.and_then(|id| self.sessions.get(id.index()));
+        session.is_some_and(|session| session.is_of(tenant))
     }
 
     fn count_registry(&mut self) {

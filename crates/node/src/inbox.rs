@@ -230,7 +230,7 @@ impl Sender {
         if inputs.ended {
             return Err(Ended);
         }
-        let instead = Input::CommandsLost(command.position);
+        let instead = Input::CommandsLost(command.selection.tenant, command.position);
         let lost = inputs
             .backlog
             .push_command(Input::Command(command), || instead);

@@ -144,9 +144,10 @@ impl<P: Peer> Shard<P> {
         key: SessionKey,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> Option<ConnectionId> {
-        // Earlier publications are sent before the reply.
-        self.gather_queued();
         let id = self.sessions.find(key)?;
+        // Earlier publications are sent before the reply.
+        self.lanes.enter(self.tenant_of(id));
+        self.gather_queued();
         self.flush_connection(id, turn);
         let session = self.sessions.get(id.index())?;
         if matches!(session.stage, Stage::Closing { deaf: true, .. }) {

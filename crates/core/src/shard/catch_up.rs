@@ -1,6 +1,7 @@
 //! Sending a session what it missed while it was held: the publications of the window for its
 //! subscriptions, in slices.
 
+use ht_proto::entry::TenantId;
 use ht_proto::server::GapCause;
 
 use crate::budget::cost;
@@ -36,31 +37,49 @@ enum Reached {
 impl<P: Peer> Shard<P> {
     /// Lists a session that catches up.
     pub(super) fn list_catching(&mut self, key: SessionKey) {
-        self.holds.catching.push_back(key);
-        self.queue_catching();
+        let Some(id) = self.sessions.find(key) else {
+            return;
+        };
+        let tenant = self.tenant_of(id);
+        self.lanes.get_mut(tenant).catching.push_back(key);
+        self.queue_catching(tenant);
     }
 
-    /// Queues the next session that catches up. One at a time, so that what others are sent is
-    /// never behind all of them.
-    pub(super) fn queue_catching(&mut self) {
-        if !self.holds.catching.is_empty() && !self.fan_out.has_catch_up() {
-            self.fan_out.push_own(Item::CatchUp);
+    /// Queues the tenant's next session that catches up. One at a time, so that what others are sent
+    /// is never behind all of them.
+    pub(super) fn queue_catching(&mut self, tenant: TenantId) {
+        let lane = self.lanes.get_mut(tenant);
+        if !lane.catching.is_empty() && !lane.has_catch_up() {
+            self.lanes.push_own(tenant, Item::CatchUp);
         }
     }
 
-    /// Lists sessions again that could not be live because more was to be handed over, if more was.
-    /// Most often there are none, and this is called for every publication.
+    /// Lists sessions of the current lane again that could not be live because more was to be handed
+    /// over, if more was. Most often there are none, and this is called for every publication.
     #[inline(always)]
     pub(super) fn list_unhanded(&mut self) {
-        if !self.holds.unhanded.is_empty() {
-            self.list_handed();
+        if self.lanes.unhanded != 0 {
+            self.list_handed(self.lanes.current.tenant);
+        }
+    }
+
+    /// The same of all lanes.
+    pub(super) fn list_all_unhanded(&mut self) {
+        if self.lanes.unhanded != 0 {
+            let tenants = self.lanes.with_unhanded();
+            tenants
+                .into_iter()
+                .for_each(|tenant| self.list_handed(tenant));
         }
     }
 
     #[cold]
-    fn list_handed(&mut self) {
-        if self.fan_out.passed > self.holds.unhanded_at {
-            let unhanded = std::mem::take(&mut self.holds.unhanded);
+    fn list_handed(&mut self, tenant: TenantId) {
+        let passed = self.lanes.passed_of(tenant);
+        let lane = self.lanes.get_mut(tenant);
+        if !lane.unhanded.is_empty() && passed > lane.unhanded_at {
+            let unhanded = std::mem::take(&mut lane.unhanded);
+            self.lanes.unhanded -= 1;
             unhanded.into_iter().for_each(|key| self.list_catching(key));
         }
     }
@@ -68,7 +87,7 @@ impl<P: Peer> Shard<P> {
     /// The next session that catches up.
     pub(super) fn next_catching(&mut self) -> Option<SessionKey> {
         loop {
-            let key = self.holds.catching.pop_front()?;
+            let key = self.lanes.current.catching.pop_front()?;
             let progress = self.holds.get_mut(key).map(|hold| hold.progress);
             if progress == Some(Progress::CatchesUp) {
                 return Some(key);
@@ -83,7 +102,7 @@ impl<P: Peer> Shard<P> {
         key: SessionKey,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> bool {
-        let passed = self.fan_out.passed;
+        let passed = self.lanes.passed();
         let Some(id) = self.sessions.find(key) else {
             return true;
         };
@@ -110,8 +129,10 @@ impl<P: Peer> Shard<P> {
             .as_ref()
             .is_some_and(|replay| passed < replay.need)
         {
-            self.holds.unhanded.push(key);
-            self.holds.unhanded_at = passed;
+            let lane = &mut self.lanes.current;
+            self.lanes.unhanded += usize::from(lane.unhanded.is_empty());
+            lane.unhanded.push(key);
+            lane.unhanded_at = passed;
             return true;
         }
         self.stats.window_catch_ups += 1;
@@ -190,7 +211,7 @@ impl<P: Peer> Shard<P> {
         hold.upto = if reached == Reached::End { until } else { upto };
         match reached {
             Reached::End => return false,
-            Reached::Slice => self.holds.catching.push_back(key),
+            Reached::Slice => self.lanes.current.catching.push_back(key),
             Reached::Full => hold.progress = Progress::Blocked,
             Reached::Gap(position, cause) => {
                 hold.upto = position;
@@ -204,7 +225,7 @@ impl<P: Peer> Shard<P> {
     fn pass_gap(&mut self, key: SessionKey, cause: GapCause, turn: &mut Turn<'_, impl World<P>>) {
         let id = ConnectionId(key.slot);
         if self.sessions[id.index()].transport.has_events() {
-            self.holds.catching.push_back(key);
+            self.lanes.current.catching.push_back(key);
             if let Some(hold) = self.holds.get_mut(key) {
                 self.gaps.told(id.index(), std::mem::take(&mut hold.gap));
             }

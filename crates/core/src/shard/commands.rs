@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 use ht_proto::server::Lost;
 
 use crate::budget::cost;
@@ -27,55 +28,56 @@ impl<P: Peer> Shard<P> {
     /// Queues a command behind all earlier publications. [`Self::fan_out`] executes it, and
     /// [`World::carried_out`] is called when that is done.
     pub fn command(&mut self, command: Arc<Command>) {
-        self.fan_out.push(Item::Command(command));
+        self.lanes
+            .push(command.selection.tenant, Item::Command(command));
     }
 
-    /// Queues the substitute for lost commands, the last of them at `position`: the connections
-    /// they selected are unknown, so every connection is closed.
-    pub fn lose_commands(&mut self, position: u64) {
-        self.fan_out.push(Item::Lost(position));
+    /// Queues the substitute for lost commands of a tenant, the last of them at `position`: the
+    /// connections they selected are unknown, so every connection of the tenant is closed.
+    pub fn lose_commands(&mut self, tenant: TenantId, position: u64) {
+        self.lanes.push(tenant, Item::Lost(position));
     }
 
     /// Continues with the first command in the queue, by one step. Returns the number of
     /// connections processed.
     pub(super) fn carry_out(&mut self, turn: &mut Turn<'_, impl World<P>>) -> usize {
-        let running = self.fan_out.running.take();
+        let running = self.lanes.current.running.take();
         let Some(mut running) = running.or_else(|| self.begin_command(turn)) else {
             // Some items are done at once.
             return 1;
         };
         if !self.step(&mut running, turn) {
-            self.fan_out.running = Some(running);
+            self.lanes.current.running = Some(running);
             return 1;
         }
-        self.fan_out.pop();
+        self.lanes.current.pop();
         if let Task::Command(command, _) = &running.task {
             turn.world.carried_out(command, running.matched);
         }
-        self.queue_catching();
+        self.queue_catching(self.lanes.current.tenant);
         1
     }
 
     fn begin_command(&mut self, turn: &mut Turn<'_, impl World<P>>) -> Option<Box<Running>> {
-        let task = match self.fan_out.next()? {
+        let task = match self.lanes.current.next()? {
             Item::Publications(_) => return None,
             Item::Rechecked(rechecked) => Task::Rechecked(Arc::clone(rechecked), 0),
             &Item::Hold(key, position, reason) => {
-                self.fan_out.pop();
+                self.lanes.current.pop();
                 // No command that was executed here meanwhile may be missing in the answer.
-                let not_before = position.max(self.recent.last());
+                let not_before = position.max(self.lanes.current.recent.last());
                 self.hold_or_close(key, not_before, reason, turn);
                 return None;
             }
             &Item::Gap(key, number, upto, cause) => {
-                self.fan_out.pop();
+                self.lanes.current.pop();
                 self.tell_gap(key, (number, upto, cause), turn);
                 return None;
             }
             Item::CatchUp => match self.next_catching() {
                 Some(key) => Task::CatchUp(key),
                 None => {
-                    self.fan_out.pop();
+                    self.lanes.current.pop();
                     return None;
                 }
             },
@@ -83,18 +85,23 @@ impl<P: Peer> Shard<P> {
                 let command = Arc::clone(command);
                 if !matches!(command.action, Action::Count) {
                     // From now on: a session added while it is executed is not found by the search.
-                    self.fan_out.passed = command.position;
-                    self.recent.begin(&command);
-                    self.ahead.begin(command.position, self.sessions.len());
+                    let lane = &mut self.lanes.current;
+                    lane.passed = command.position;
+                    lane.recent.begin(&command);
+                    lane.commanded_at = turn.now;
+                    lane.ahead.begin(command.position, lane.sessions);
+                    self.lanes.bound_commands();
                 }
                 let search = self.search(command.selection.clone());
                 Task::Command(command, Some(search))
             }
             Item::Lost(position) => {
                 let position = *position;
-                self.fan_out.passed = position;
-                self.recent.forget(position);
-                self.ahead.begin(position, self.sessions.len());
+                let lane = &mut self.lanes.current;
+                lane.passed = position;
+                lane.recent.forget(position);
+                lane.commanded_at = turn.now;
+                lane.ahead.begin(position, lane.sessions);
                 Task::CloseAll(position, LOST.into(), 0)
             }
         };
@@ -117,7 +124,8 @@ impl<P: Peer> Shard<P> {
                 let Some(key) = self.next_open(next) else {
                     return true;
                 };
-                if !self.ahead.is_newer(key, *position) {
+                let lane = &self.lanes.current;
+                if self.is_of(key, lane.tenant) && !lane.ahead.is_newer(key, *position) {
                     self.disconnect(key, ending, turn);
                 }
                 false
@@ -127,7 +135,9 @@ impl<P: Peer> Shard<P> {
                     return true;
                 };
                 let rechecked = Arc::clone(rechecked);
-                let done = self.take_answer(key, &rechecked, running.halfway, turn);
+                // Another tenant's has its turn in another lane.
+                let done = !self.is_of(key, self.lanes.current.tenant)
+                    || self.take_answer(key, &rechecked, running.halfway, turn);
                 *next += usize::from(done);
                 running.halfway = !done;
                 false
@@ -151,7 +161,8 @@ impl<P: Peer> Shard<P> {
             let mut found = Vec::new();
             let is_over = self.continue_search(&mut searching, &mut found);
             let is_count = matches!(command.action, Action::Count);
-            found.retain(|key| is_count || !self.ahead.is_newer(*key, command.position));
+            let ahead = &self.lanes.current.ahead;
+            found.retain(|key| is_count || !ahead.is_newer(*key, command.position));
             running.matched += found.len();
             if !is_count {
                 running.found = found.into();

@@ -110,8 +110,14 @@ impl<P: Peer> Shard<P> {
     /// Everything up to this position was queued, by [`Self::publish`] or [`Self::command`], or does
     /// not concern this shard.
     pub fn handed(&mut self, position: u64) {
-        self.fan_out.handed(position);
-        self.list_unhanded();
+        self.lanes.handed(position);
+        self.list_all_unhanded();
+    }
+
+    /// Up to which position a live session was sent everything, apart from what is pending.
+    pub(super) fn known(&self, id: ConnectionId) -> u64 {
+        let pending = self.sessions[id.index()].pending;
+        self.lanes.known(self.tenant_of(id), pending)
     }
 
     /// The cursor of a client that was sent what was matched so far, apart from what is pending; none
@@ -125,7 +131,7 @@ impl<P: Peer> Shard<P> {
         let view = self.settings.window.view();
         let key = self.sessions.key(id.0);
         let Some(hold) = self.holds.get(key) else {
-            return view.cursor(self.fan_out.known(self.sessions[id.index()].pending));
+            return view.cursor(self.known(id));
         };
         let replay = hold.replay.as_ref();
         let own = replay.and_then(|replay| replay.cursor(hold.upto));
@@ -219,10 +225,11 @@ impl<P: Peer> Shard<P> {
             deflater,
             scratch,
             tail,
-            fan_out,
+            lanes,
             gaps,
             ..
         } = self;
+        let fan_out = &lanes.current;
         let is_untold = gaps.is_untold(id.index());
         let unfinished = fan_out.unfinished();
         let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
@@ -234,7 +241,7 @@ impl<P: Peer> Shard<P> {
             gathered: 0,
             bytes: 0,
             stats,
-            tally: tallies.of(fan_out.tenant(first)),
+            tally: tallies.of(fan_out.tenant),
         };
         let mut sender = Sender {
             registry,
@@ -262,12 +269,12 @@ impl<P: Peer> Shard<P> {
         self.recycle(scratch);
         let rest = Pending { first: at, last };
         if let Err(broken) = result {
-            self.stats.undelivered += self.fan_out.pending(rest) + unsent as u64;
+            self.stats.undelivered += self.lanes.current.pending(rest) + unsent as u64;
             self.broken(id, broken, turn);
         } else {
             if at != NONE {
                 self.sessions[id.index()].pending = rest;
-                self.fan_out.leaves_hits = true;
+                self.lanes.current.leaves_hits = true;
             }
             if waits {
                 self.waits(id, turn);

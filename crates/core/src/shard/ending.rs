@@ -79,8 +79,10 @@ impl<P: Peer> Shard<P> {
         reason: &str,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
+        let before = self.lanes.enter(self.tenant_of(id));
         self.gather_queued();
         self.flush_connection(id, turn);
+        self.lanes.enter(before);
         let session = self.sessions.get(id.index());
         if session.is_some_and(|known| !matches!(known.stage, Stage::Closing { .. })) {
             self.close_with(id, code, reason, turn);
@@ -273,7 +275,8 @@ impl<P: Peer> Shard<P> {
                 let session = &mut self.sessions[id.index()];
                 // Hits refer to subscriptions that are about to be dropped.
                 let pending = std::mem::replace(&mut session.pending, Pending::CLOSED);
-                self.stats.undelivered += self.fan_out.pending(pending);
+                self.stats.undelivered += self.lanes.pending(tenant, pending);
+                self.lanes.get_mut(tenant).sessions -= 1;
                 self.stats.connections -= 1;
                 self.budget.spend(cost::CLOSE);
                 let mut own = std::mem::take(&mut session.own);

@@ -32,7 +32,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    fn enter(&mut self, key: SessionKey, asked_at: u64) {
+    pub(super) fn enter(&mut self, key: SessionKey, asked_at: u64) {
         self.asked_at.insert(key, asked_at);
         self.last = self.last.max(asked_at);
     }
@@ -61,13 +61,18 @@ impl<P: Peer> Shard<P> {
     /// Applies to a newly admitted client the commands since the API was queried about it. Call it
     /// before [`Self::open`], and [`Self::set_gap`] before this.
     pub fn catch_up(&mut self, welcome: &mut Welcome) {
-        let Admission::Admitted(_) = &welcome.admission else {
+        let Admission::Admitted(grants) = &welcome.admission else {
             return;
         };
+        let lane = self.lanes.get(grants.tenant());
         let recheck = self.settings.permissions.recheck;
         let mut units = 0;
-        let is_known = self.recent.after(welcome.asked_at).is_some_and(|commands| {
-            for command in commands {
+        // Without a lane there are none.
+        let commands = lane.map_or(Some(None), |lane| {
+            lane.recent.after(welcome.asked_at).map(Some)
+        });
+        let is_known = commands.is_some_and(|commands| {
+            for command in commands.into_iter().flatten() {
                 units += welcome.apply(command, recheck);
                 if units > cost::CATCH_UP {
                     return false;
@@ -83,7 +88,7 @@ impl<P: Peer> Shard<P> {
         }
         match recheck {
             // Whatever the commands were, a later answer includes their effect.
-            true => welcome.invalidated_at = Some(self.recent.last()),
+            true => welcome.invalidated_at = Some(lane.map_or(0, |lane| lane.recent.last())),
             false => welcome.refuse(Admission::Refused(TOO_OLD)),
         }
     }
@@ -91,9 +96,13 @@ impl<P: Peer> Shard<P> {
     /// Records an admitted session that knows of commands which have not begun here, or has already
     /// applied the current one: a search may still find it.
     fn note_ahead(&mut self, key: SessionKey, asked_at: u64) {
-        let last = self.recent.last();
-        if asked_at > last || self.fan_out.running.is_some() {
-            self.ahead.enter(key, asked_at.max(last));
+        let tenant = self.tenant_of(ConnectionId(key.slot));
+        // What has had its turn is done, whichever tenants the commands since are of.
+        let passed = self.lanes.passed_of(tenant);
+        let lane = self.lanes.get_mut(tenant);
+        let last = lane.recent.last().max(passed);
+        if asked_at > last || lane.running.is_some() {
+            lane.ahead.enter(key, asked_at.max(lane.recent.last()));
         }
     }
 
@@ -217,6 +226,7 @@ impl<P: Peer> Shard<P> {
         self.budget.spend(names as u64 * cost::NAME);
         let (tenant, sessions) = (grants.tenant(), &self.sessions);
         self.tallies.of(tenant).opened += 1;
+        self.lanes.get_mut(tenant).sessions += 1;
         let id_of = |slot| id_of(sessions, slot);
         let group = self.directory.enter(id.0, tenant, who, id_of);
         self.sessions[id.index()].stage = Stage::Open { grants, group };

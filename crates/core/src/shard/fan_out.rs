@@ -8,10 +8,14 @@
 //! however many subscribers it has: the caller has other work to do.
 //!
 //! Commands are in the same queue ([`crate::shard::commands`]).
+//!
+//! Each tenant has a queue and hits of its own, its *lane*, and lanes take turns ([`lanes`]).
 
+pub(super) mod lanes;
 mod state;
 pub(super) mod writer;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::budget::cost;
@@ -27,7 +31,7 @@ use crate::shard::queue::Item;
 use crate::timer::NONE;
 use crate::world::{Turn, World};
 
-pub(super) use crate::shard::fan_out::state::FanOut;
+pub(super) use crate::shard::fan_out::lanes::Lanes;
 
 /// Hits that are gathered before they are written.
 const HITS: usize = 64 << 10;
@@ -45,45 +49,76 @@ const MATCHED: usize = 1 << 20;
 /// Examining so many rooms is as much work as a write.
 const ROOMS_PER_WRITE: usize = 64;
 
+/// What a lane may do before the next one has its turn, in writes: about an eighth of a
+/// millisecond.
+pub(super) const QUANTUM: usize = 32;
+
 /// So many bytes beyond the first ones are as much work as a write.
 const BYTES_PER_WRITE: usize = 16 << 10;
 
 impl<P: Peer> Shard<P> {
-    /// Queues publications for delivery by [`Self::fan_out`].
+    /// Queues publications for delivery by [`Self::fan_out`]. Those of several tenants are queued for
+    /// each of them.
     pub fn publish(&mut self, batch: Arc<[Publication]>) {
-        self.fan_out.push(Item::Publications(batch));
+        let Some(first) = batch.first().map(|first| first.tenant) else {
+            return;
+        };
+        if batch.iter().any(|publication| publication.tenant != first) {
+            let tenants: BTreeSet<_> = batch.iter().map(|one| one.tenant).collect();
+            for tenant in tenants {
+                let item = Item::Publications(Arc::clone(&batch));
+                self.lanes.push(tenant, item);
+            }
+            return;
+        }
+        self.lanes.push(first, Item::Publications(batch));
     }
 
     /// Whether there is something to deliver.
     #[must_use]
     pub fn has_fan_out(&self) -> bool {
-        !self.fan_out.queue.is_empty() || !self.fan_out.is_written()
+        self.lanes.has_work()
     }
 
     /// How many batches of publications are queued for matching, and commands for execution.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.fan_out.queue.len() - self.fan_out.own_items
+        self.lanes.backlog()
     }
 
     /// Whether anything but publications is queued: what is behind it is matched when it is done, so
     /// a connection that is closed before misses that.
     #[must_use]
     pub fn has_tasks(&self) -> bool {
-        let mut queue = self.fan_out.queue.iter();
-        queue.any(|item| !matches!(item, Item::Publications(_)))
+        self.lanes.has_tasks()
     }
 
     /// Delivers, until the budget is spent or about as much was done as `writes_max` writes of a
     /// small message are, so that the caller can do other work in between. What cannot be divided
-    /// exceeds it: one room with all its matches, or all deliveries of one connection.
+    /// exceeds it: one room with all its matches, or all deliveries of one connection. Tenants have
+    /// their turns by what their deliveries cost.
     pub fn fan_out(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) {
+        if self.lanes.is_alone() {
+            self.fan_out_lane(writes_max, turn);
+            return;
+        }
+        let mut writes = 0;
+        while writes < writes_max && !self.budget.is_spent() && self.lanes.next_turn() {
+            let before = self.budget.total();
+            writes += self.fan_out_lane(QUANTUM.min(writes_max - writes), turn);
+            let units = self.budget.total() - before;
+            self.lanes.charge(units / cost::WRITE);
+        }
+    }
+
+    /// Does the same for the current lane. Returns the work done, in writes.
+    fn fan_out_lane(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) -> usize {
         // What precedes their turn may have been matched before a client was answered.
         self.list_unhanded();
         let mut writes = 0;
-        while writes < writes_max && self.has_fan_out() && !self.budget.is_spent() {
-            writes += if self.fan_out.is_written() {
-                let work = if self.fan_out.has_publications() {
+        while writes < writes_max && self.lanes.current.has_work() && !self.budget.is_spent() {
+            writes += if self.lanes.current.is_written() {
+                let work = if self.lanes.current.has_publications() {
                     // Matching is work, too, even without subscribers.
                     1 + self.gather() / ROOMS_PER_WRITE
                 } else {
@@ -92,55 +127,68 @@ impl<P: Peer> Shard<P> {
                 self.list_unhanded();
                 work
             } else {
-                let id = self.fan_out.dirty[self.fan_out.written];
-                self.fan_out.written += 1;
-                self.fan_out.leaves_hits = false;
+                let lane = &mut self.lanes.current;
+                let id = lane.dirty[lane.written];
+                lane.written += 1;
+                lane.leaves_hits = false;
                 let bytes = self.flush_connection(id, turn);
-                if self.fan_out.leaves_hits {
-                    self.fan_out.keep(id, &self.sessions);
+                if self.lanes.current.leaves_hits {
+                    self.lanes.current.keep(id, &self.sessions);
                 }
                 1 + bytes / BYTES_PER_WRITE
             };
         }
-        if !self.has_fan_out() {
+        if !self.lanes.current.has_work() {
             // Nothing may keep a publication alive once it is delivered.
-            self.fan_out.reset();
-            self.fan_out.hits.shrink_to(HITS);
+            self.lanes.current.reset();
+            self.lanes.current.hits.shrink_to(HITS);
+            self.lanes.rest();
         }
+        writes
     }
 
-    /// Matches queued publications before a client is answered, up to [`BARRIER`] rounds of
+    /// Matches queued publications of the current lane before a client is answered, up to [`BARRIER`] rounds of
     /// [`Self::gather`]: so the reply is sent after what was published before the request, unless
     /// the shard is further behind than that.
     pub(super) fn gather_queued(&mut self) {
         for _ in 0..BARRIER {
-            let FanOut {
-                hits,
-                before,
-                bytes,
-                ..
-            } = &self.fan_out;
-            let hits = hits.len() - before;
-            if !self.fan_out.has_publications() || hits >= HITS || *bytes >= MATCHED {
+            let lane = &self.lanes.current;
+            let hits = lane.hits.len() - lane.before;
+            if !lane.has_publications() || hits >= HITS || lane.bytes >= MATCHED {
                 return;
             }
             self.gather();
         }
     }
 
-    /// Matches queued publications, room by room, until there are many hits or many rooms were
-    /// examined. Returns the number of rooms examined.
+    /// Does so for all lanes.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn gather_all(&mut self) {
+        for tenant in self.lanes.tenants() {
+            self.lanes.enter(tenant);
+            self.gather_queued();
+        }
+    }
+
+    /// Matches queued publications of the current lane, room by room, until there are many hits or
+    /// many rooms were examined. Returns the number of rooms examined.
     fn gather(&mut self) -> usize {
-        if self.fan_out.is_written() {
-            self.fan_out.reset();
+        if self.lanes.current.is_written() {
+            self.lanes.begin_round();
         }
         let Self {
             registry,
             sessions,
-            fan_out,
+            lanes,
             stats,
             ..
         } = self;
+        let fan_out = &mut lanes.current;
+        let tenant = fan_out.tenant;
+        if let Some(position) = fan_out.unfinished() {
+            // Another lane may have had its turn since.
+            registry.resume_publication(fan_out.pass, position, tenant);
+        }
         let (mut looked, hits, max) = (0, fan_out.hits.len(), fan_out.before + HITS);
         // What is behind a command is matched when the command is done.
         'queue: while let Some(Item::Publications(batch)) = fan_out.queue.front() {
@@ -154,7 +202,13 @@ impl<P: Peer> Shard<P> {
                     break 'queue;
                 }
                 if fan_out.matched_rooms == 0 && fan_out.cursor.is_idle() {
-                    registry.next_publication(publication.position, publication.tenant);
+                    if publication.tenant != tenant {
+                        // It is in another lane as well.
+                        fan_out.matched += 1;
+                        looked += 1;
+                        continue;
+                    }
+                    fan_out.pass = registry.next_publication(publication.position, tenant);
                 }
                 if let Some(room) = publication.rooms.get(fan_out.matched_rooms) {
                     let place = (at, slot(fan_out.matched));
@@ -192,7 +246,6 @@ impl<P: Peer> Shard<P> {
                 }
             }
         }
-        fan_out.pass_quiet();
         fan_out.take_kept();
         let hits = fan_out.hits.len() - hits;
         let (looks, hits) = (looked as u64 * cost::LOOK, hits as u64 * cost::HIT);
@@ -200,7 +253,8 @@ impl<P: Peer> Shard<P> {
         looked
     }
 
-    /// Writes a connection's hits, before anything else is written to it. Returns their size in
+    /// Writes the hits of a connection of the current lane, before anything else is written to it.
+    /// Returns their size in
     /// bytes, with the work of compressing them as bytes.
     pub(super) fn flush_connection(
         &mut self,
@@ -215,11 +269,15 @@ impl<P: Peer> Shard<P> {
         if at == NONE {
             return 0;
         }
+        if !self.lanes.is_alone() && !session.is_of(self.lanes.current.tenant) {
+            // It has the slot of one that has ended, and its own lane.
+            return 0;
+        }
         if session.transport.subprotocol().is_some() {
             return self.flush_with_cursors(id, turn);
         }
         session.pending = Pending::EMPTY;
-        let tenant = self.fan_out.tenant(at);
+        let tenant = self.lanes.current.tenant;
         let mut writer = Writer {
             session,
             bounds,
@@ -231,8 +289,8 @@ impl<P: Peer> Shard<P> {
         };
         let mut result = Ok(());
         while at != NONE && result.is_ok() {
-            let hit = self.fan_out.hits[at as usize];
-            let publication = self.fan_out.publication(hit);
+            let hit = self.lanes.current.hits[at as usize];
+            let publication = self.lanes.current.publication(hit);
             let (_, tail) = self.registry.receiver(hit.subscription);
             let compression = &self.settings.compression;
             result = writer.publish(publication, tail, compression, &mut self.deflater);
@@ -248,7 +306,7 @@ impl<P: Peer> Shard<P> {
                 first: at,
                 last: NONE,
             };
-            self.stats.undelivered += self.fan_out.pending(rest);
+            self.stats.undelivered += self.lanes.current.pending(rest);
             self.broken(id, broken, turn);
         } else if waits {
             self.waits(id, turn);

@@ -168,8 +168,8 @@ impl<P: Peer> Shard<P> {
             if self.stays(id, gap) {
                 self.gaps.slot_mut(index).queued = gap.number;
                 let key = self.sessions.key(id.0);
-                self.fan_out
-                    .push_own(Item::Gap(key, gap.number, gap.upto, gap.cause));
+                let item = Item::Gap(key, gap.number, gap.upto, gap.cause);
+                self.lanes.push_own(self.tenant_of(id), item);
                 told += 1;
             } else if let Some(close) = gap.close {
                 self.leave(id, close, turn);
@@ -204,7 +204,7 @@ impl<P: Peer> Shard<P> {
         if cause == GapCause::Broker {
             self.suspend_ticket(id);
         }
-        self.fan_out.passed = self.fan_out.passed.max(upto);
+        self.lanes.current.passed = self.lanes.passed().max(upto);
         let held = self.holds.get(key).map(|hold| hold.upto);
         match held {
             Some(held) if self.has_hole(held, upto) => {
@@ -224,7 +224,7 @@ impl<P: Peer> Shard<P> {
             GapCause::Window | GapCause::Overload => false,
         };
         if may_lack_commands {
-            let not_before = upto.max(self.recent.last());
+            let not_before = upto.max(self.lanes.current.recent.last());
             self.hold(key, not_before, RecheckReason::Gap, turn);
         }
     }

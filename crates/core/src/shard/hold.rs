@@ -34,12 +34,6 @@ pub(super) const GAP: Close = Close::GAP.within(10_000);
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     all: HashMap<SessionKey, Box<Hold>, Hasher>,
-    /// Those that catch up, in the order of their turns, and some that have ended.
-    pub(super) catching: VecDeque<SessionKey>,
-    /// Those that are live once what precedes it is in the queue.
-    pub(super) unhanded: Vec<SessionKey>,
-    /// How far that was when the last of them was added.
-    pub(super) unhanded_at: u64,
 }
 
 /// A session that is held.
@@ -186,9 +180,14 @@ impl<P: Peer> Shard<P> {
     fn begin_hold(&mut self, id: ConnectionId, not_before: u64, reason: RecheckReason) {
         let key = self.sessions.key(id.0);
         let pending = std::mem::replace(&mut self.sessions[id.index()].pending, Pending::CLOSED);
-        debug_assert_eq!(self.fan_out.pending(pending), 0, "its hits are written");
+        let tenant = self.tenant_of(id);
+        debug_assert_eq!(
+            self.lanes.pending(tenant, pending),
+            0,
+            "its hits are written"
+        );
         let hold = Hold {
-            upto: self.fan_out.passed,
+            upto: self.lanes.passed_of(tenant),
             progress: Progress::Awaits(not_before),
             due: VecDeque::new(),
             is_newcomer: reason == RecheckReason::Newcomer,
@@ -217,7 +216,7 @@ impl<P: Peer> Shard<P> {
 
     /// Holds a live session until the log has come as far as its client.
     pub(super) fn hold_for_log(&mut self, id: ConnectionId, now: u64) {
-        let upto = self.fan_out.known(self.sessions[id.index()].pending);
+        let upto = self.known(id);
         self.hold_at(id, upto, (Progress::AwaitsLog, None), now);
     }
 
@@ -267,7 +266,7 @@ impl<P: Peer> Shard<P> {
 
     /// Has something done when a held session has been sent everything before it.
     pub(super) fn defer(&mut self, key: SessionKey, due: Due, turn: &mut Turn<'_, impl World<P>>) {
-        let passed = self.fan_out.passed;
+        let passed = self.lanes.passed_of(self.tenant_of(ConnectionId(key.slot)));
         if let Some(hold) = self.holds.get_mut(key) {
             hold.due.push_back((passed, due));
             if hold.due.len() > DUE {

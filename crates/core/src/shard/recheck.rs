@@ -1,5 +1,6 @@
 //! The API's new answers about sessions: each has its turn among the publications.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ht_proto::close::Close;
@@ -34,7 +35,15 @@ enum Superseding {
 impl<P: Peer> Shard<P> {
     /// Queues the API's new answer about sessions behind all earlier publications.
     pub fn rechecked(&mut self, rechecked: Arc<Rechecked>) {
-        self.fan_out.push(Item::Rechecked(rechecked));
+        let tenants = rechecked.keys.iter().filter_map(|key| {
+            let id = self.sessions.find(*key)?;
+            self.sessions[id.index()].tenant()
+        });
+        let tenants: BTreeSet<_> = tenants.collect();
+        for tenant in tenants {
+            let item = Item::Rechecked(Arc::clone(&rechecked));
+            self.lanes.push(tenant, item);
+        }
     }
 
     /// Applies the API's answer to a session that awaits it, or continues with that. Returns
@@ -119,7 +128,7 @@ impl<P: Peer> Shard<P> {
             RecheckOutcome::Permitted(rights)
                 if !halfway && self.is_outdated(key, rights, rechecked.asked_at) =>
             {
-                self.ask_again(key, self.recent.last(), RecheckReason::Expiry);
+                self.ask_again(key, self.lanes.current.recent.last(), RecheckReason::Expiry);
                 true
             }
             RecheckOutcome::Permitted(rights) => {
@@ -174,8 +183,8 @@ impl<P: Peer> Shard<P> {
         rights: &Rights,
         asked_at: u64,
     ) -> Option<Superseding> {
-        let unknown = Superseding::Unknown(self.recent.last());
-        let Some(commands) = self.recent.after(asked_at) else {
+        let unknown = Superseding::Unknown(self.lanes.current.recent.last());
+        let Some(commands) = self.lanes.current.recent.after(asked_at) else {
             return Some(unknown);
         };
         let candidate = Candidate {

@@ -137,7 +137,7 @@ impl<P: Peer> Shard<P> {
         now: u64,
     ) -> SessionKey {
         let view = self.settings.window.view();
-        let target = self.fan_out.known(self.sessions[id.index()].pending);
+        let target = self.known(id);
         let own = (target, view.cursor(target));
         let is_enabled = self.settings.recovery.enabled;
         let found = if is_enabled {
@@ -208,7 +208,7 @@ impl<P: Peer> Shard<P> {
         let is_done = replay.failed.is_some() || self.count(id, &mut replay);
         let Some(counting) = replay.counting.filter(|_| is_done) else {
             self.put_replay(key, replay);
-            self.holds.catching.push_back(key);
+            self.lanes.current.catching.push_back(key);
             return true;
         };
         replay.counting = None;

@@ -114,6 +114,10 @@ impl<P: Peer> Shard<P> {
         let Stage::Open { grants, group } = &mut self.sessions[id.index()].stage else {
             return false;
         };
+        if grants.tenant() != change.grants.tenant() {
+            debug_assert!(false, "permissions are of the session's tenant");
+            return false;
+        }
         let before = std::mem::replace(grants, Arc::clone(change.grants));
         let (tenant, group) = (grants.tenant(), *group);
         let old = self.directory.who(group).cloned();

@@ -126,10 +126,11 @@ impl<P: Peer> Shard<P> {
         keep: impl FnMut(&Room, &str) -> bool,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
-        self.gather_queued();
         let Some(id) = self.sessions.find(key) else {
             return;
         };
+        self.lanes.enter(self.tenant_of(id));
+        self.gather_queued();
         self.flush_connection(id, turn);
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;

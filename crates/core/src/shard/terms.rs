@@ -261,7 +261,7 @@ impl<P: Peer> Shard<P> {
         {
             self.terms.change(key, |moments| moments.hold = None);
             let reason = RecheckReason::Command;
-            return self.fan_out.push_own(Item::Hold(key, position, reason));
+            return self.push_hold(key, position, reason);
         }
         let Some(term) = moments.term else {
             return;
@@ -276,6 +276,14 @@ impl<P: Peer> Shard<P> {
                 };
                 self.end_session(key, close, turn);
             }
+        }
+    }
+
+    /// Holds a session in its turn.
+    fn push_hold(&mut self, key: SessionKey, position: u64, reason: RecheckReason) {
+        if let Some(id) = self.sessions.find(key) {
+            let item = Item::Hold(key, position, reason);
+            self.lanes.push_own(self.tenant_of(id), item);
         }
     }
 
@@ -322,7 +330,7 @@ impl<P: Peer> Shard<P> {
         });
         if self.holds.state(key) != State::Awaiting {
             let reason = RecheckReason::Expiry;
-            self.fan_out.push_own(Item::Hold(key, 0, reason));
+            self.push_hold(key, 0, reason);
         }
     }
 

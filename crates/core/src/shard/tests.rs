@@ -17,6 +17,7 @@ mod hold;
 mod identity;
 mod keepalive;
 mod kit;
+mod lanes;
 mod leaving;
 mod messages;
 pub(crate) mod model;

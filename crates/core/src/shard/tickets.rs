@@ -61,7 +61,8 @@ impl<P: Peer> Shard<P> {
         id: ConnectionId,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> Resumption {
-        match self.fan_out.is_executing() {
+        let lane = self.lanes.get(self.tenant_of(id));
+        match lane.is_some_and(|lane| lane.is_executing()) {
             true => Resumption::default(),
             false => self.resumption(id, turn),
         }

@@ -106,7 +106,7 @@ impl<P: Peer> Shard<P> {
                 true
             }
             _ if !halfway && self.is_outdated(key, rights, rechecked.asked_at) => {
-                self.ask_again(key, self.recent.last(), RecheckReason::Token);
+                self.ask_again(key, self.lanes.current.recent.last(), RecheckReason::Token);
                 true
             }
             _ => {

@@ -55,7 +55,7 @@ fn take(receiver: &mut Receiver) -> Option<u64> {
         | Input::Abandon(_)
         | Input::Command(_)
         | Input::Rechecked(_)
-        | Input::CommandsLost(_)
+        | Input::CommandsLost(..)
         | Input::Drain(_) => 0,
     })
 }

@@ -203,7 +203,7 @@ fn all_taken(shard: &mut Receiver) -> Vec<(&'static str, u64)> {
                 all.extend(positions);
             }
             Input::Command(command) => all.push(("command", command.position)),
-            Input::CommandsLost(position) => all.push(("lost", position)),
+            Input::CommandsLost(_, position) => all.push(("lost", position)),
             Input::Rechecked(_)
             | Input::Settings(_)
             | Input::Probe(_)

@@ -113,7 +113,7 @@ impl Sim {
         let is_silent = self.plan.mutant == Some(Mutant::SilentCommands);
         let node = &mut self.nodes[index];
         let instead = match is_silent {
-            false => Input::CommandsLost(command.position),
+            false => Input::CommandsLost(command.selection.tenant, command.position),
             true => Input::Probe(()),
         };
         let lost = node.shards[shard].command(command, instead, now);

@@ -1,4 +1,5 @@
-//! Publications and commands that have their turn, and the hits of those that are matched.
+//! A lane: a tenant's publications and commands that have their turn, and the hits of those that are
+//! matched.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,18 +7,27 @@ use std::sync::Arc;
 use ht_proto::entry::TenantId;
 use smallvec::SmallVec;
 
-use crate::connection::ConnectionId;
+use crate::connection::{ConnectionId, SessionKey};
 use crate::index::Cursor;
 use crate::publication::Publication;
+use crate::recent::{Bounds, Recent};
 use crate::registry::SubscriptionId;
 use crate::session::Pending;
 use crate::sessions::Sessions;
+use crate::shard::entering::Ahead;
 use crate::shard::queue::{Item, Running, Task};
 use crate::timer::NONE;
 
-/// Publications on their way to connections, and commands among them.
-#[derive(Debug, Default)]
-pub(in crate::shard) struct FanOut {
+/// A tenant's publications on their way to connections, and commands among them.
+#[derive(Debug)]
+pub(in crate::shard) struct Lane {
+    pub(in crate::shard) tenant: TenantId,
+    /// How many admitted sessions the tenant has.
+    pub(in crate::shard) sessions: usize,
+    /// It is listed among those that have something to do, and what it may do before others have
+    /// their turn, in writes.
+    pub(super) is_listed: bool,
+    pub(super) deficit: i64,
     /// Batches that are not matched yet, how many publications of the first were matched, and how
     /// many rooms of the one behind them. Commands that are not done yet.
     pub(super) queue: VecDeque<Item>,
@@ -45,15 +55,41 @@ pub(in crate::shard) struct FanOut {
     /// The position of the last publication or command whose turn is over or has begun: everything
     /// up to it is written, apart from the hits of this round.
     pub(in crate::shard) passed: u64,
-    /// Everything up to this position is in the queue, or was.
-    pub(super) handed: u64,
+    /// Everything up to this position is in the queue, or was, while that is less than of others.
+    pub(super) handed_only: Option<u64>,
     /// How many items of the queue have a position.
     pub(super) positioned: usize,
     /// Items of the queue that the shard itself added, and how many of them are
     /// [`Item::CatchUp`].
     pub(super) own_items: usize,
     pub(super) catch_ups: usize,
+    /// The publication that is matched in part, as the registry counts them.
+    pub(super) pass: u64,
+    /// The last commands, and what they take as it was last counted.
+    pub(in crate::shard) recent: Recent,
+    pub(super) command_bytes: usize,
+    /// When the last one of them began, in ms.
+    pub(in crate::shard) commanded_at: u64,
+    /// Sessions admitted with knowledge of later commands.
+    pub(in crate::shard) ahead: Ahead,
+    /// Sessions that catch up, in the order of their turns, and some that have ended.
+    pub(in crate::shard) catching: VecDeque<SessionKey>,
+    /// Those that are live once what precedes it is in the queue.
+    pub(in crate::shard) unhanded: Vec<SessionKey>,
+    /// How far that was when the last of them was added.
+    pub(in crate::shard) unhanded_at: u64,
 }
+
+/// The lists of a round, kept by a lane that has one.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    batches: Vec<Arc<[Publication]>>,
+    hits: Vec<Hit>,
+    dirty: Vec<ConnectionId>,
+}
+
+/// How long the commands of a tenant without clients are kept, in ms: longer than a handshake takes.
+const COMMANDED: u64 = 60_000;
 
 /// One publication for one subscription.
 #[derive(Clone, Copy, Debug)]
@@ -65,31 +101,108 @@ pub(super) struct Hit {
     pub(super) next: u32,
 }
 
-impl FanOut {
-    /// With everything up to this position behind it.
-    pub(in crate::shard) fn after(passed: u64) -> Self {
+impl Lane {
+    /// An empty one, with everything up to this position behind it.
+    pub(super) fn after(tenant: TenantId, passed: u64, bounds: Bounds) -> Self {
         Self {
+            tenant,
+            sessions: 0,
+            is_listed: false,
+            deficit: 0,
+            queue: VecDeque::new(),
+            matched: 0,
+            matched_rooms: 0,
+            cursor: Cursor::default(),
+            batches: Vec::new(),
+            hits: Vec::new(),
+            bytes: 0,
+            dirty: Vec::new(),
+            written: 0,
+            kept: Vec::new(),
+            kept_for: 0,
+            before: 0,
+            leaves_hits: false,
+            running: None,
             passed,
-            ..Self::default()
+            handed_only: None,
+            positioned: 0,
+            own_items: 0,
+            catch_ups: 0,
+            pass: 0,
+            recent: Recent::new(bounds),
+            command_bytes: 0,
+            commanded_at: 0,
+            ahead: Ahead::default(),
+            catching: VecDeque::new(),
+            unhanded: Vec::new(),
+            unhanded_at: 0,
         }
     }
 
-    pub(in crate::shard) fn push(&mut self, item: Item) {
-        self.positioned += usize::from(item.has_position());
+    /// Queues an item. Everything up to `handed` was queued before.
+    pub(super) fn push(&mut self, item: Item, handed: u64) {
+        if item.has_position() {
+            self.passed = self.passed(handed);
+            self.positioned += 1;
+        }
         self.queue.push_back(item);
     }
 
-    /// Everything up to this position is in the queue, or does not concern the shard.
-    pub(in crate::shard) fn handed(&mut self, position: u64) {
-        self.handed = self.handed.max(position);
-        self.pass_quiet();
+    /// The position up to which everything has had its turn, or has begun to. With nothing in the
+    /// queue that is everything that was handed over.
+    #[inline]
+    pub(super) fn passed(&self, handed: u64) -> u64 {
+        match self.positioned {
+            0 => self.passed.max(self.handed_only.unwrap_or(handed)),
+            _ => self.passed,
+        }
     }
 
-    /// With nothing in the queue everything that was handed over has had its turn.
-    pub(super) fn pass_quiet(&mut self) {
-        if self.positioned == 0 {
-            self.passed = self.passed.max(self.handed);
+    /// Whether there is something to match, to execute or to write.
+    #[inline]
+    pub(super) fn has_work(&self) -> bool {
+        !self.queue.is_empty() || !self.is_written()
+    }
+
+    /// Whether anything but publications is queued.
+    pub(super) fn has_tasks(&self) -> bool {
+        let mut queue = self.queue.iter();
+        queue.any(|item| !matches!(item, Item::Publications(_)))
+    }
+
+    /// How many batches of publications are queued for matching, and commands for execution.
+    pub(super) fn backlog(&self) -> usize {
+        self.queue.len() - self.own_items
+    }
+
+    /// Whether nothing is lost when the lane is forgotten, at this time in ms: commands of before
+    /// matter to clients that are just coming in.
+    pub(super) fn is_idle(&self, now: u64) -> bool {
+        let is_quiet = self.recent.is_empty() || now.saturating_sub(self.commanded_at) > COMMANDED;
+        self.sessions == 0 && !self.has_work() && self.unhanded.is_empty() && is_quiet
+    }
+
+    /// The lists of a round: of a lane without work.
+    pub(super) fn take_buffers(&mut self) -> Buffers {
+        Buffers {
+            batches: std::mem::take(&mut self.batches),
+            hits: std::mem::take(&mut self.hits),
+            dirty: std::mem::take(&mut self.dirty),
         }
+    }
+
+    /// Whether it has no lists for a round.
+    pub(super) fn lacks_buffers(&self) -> bool {
+        self.hits.capacity() == 0 && self.dirty.is_empty()
+    }
+
+    pub(super) fn set_buffers(&mut self, buffers: Buffers) {
+        let Buffers {
+            batches,
+            hits,
+            dirty,
+        } = buffers;
+        (self.batches, self.hits, self.dirty) = (batches, hits, dirty);
     }
 
     /// The publication that is matched in part: its position.
@@ -110,11 +223,11 @@ impl FanOut {
     }
 
     /// Up to which position a connection with this list was sent everything.
-    pub(in crate::shard) fn known(&self, pending: Pending) -> u64 {
-        let hit = self.hits.get(pending.first as usize);
-        hit.map_or(self.passed, |hit| {
-            self.publication(*hit).position.saturating_sub(1)
-        })
+    pub(super) fn known(&self, pending: Pending, handed: u64) -> u64 {
+        match self.hits.get(pending.first as usize) {
+            Some(hit) => self.publication(*hit).position.saturating_sub(1),
+            None => self.passed(handed),
+        }
     }
 
     /// The publication of a hit, with all that its connection has of it in `hits`, and the hit after
@@ -144,7 +257,7 @@ impl FanOut {
     }
 
     /// Queues an item of the shard itself.
-    pub(in crate::shard) fn push_own(&mut self, item: Item) {
+    pub(super) fn push_own(&mut self, item: Item) {
         self.own_items += 1;
         self.catch_ups += usize::from(matches!(item, Item::CatchUp));
         self.queue.push_back(item);
@@ -159,7 +272,6 @@ impl FanOut {
     pub(in crate::shard) fn pop(&mut self) {
         let item = self.queue.pop_front();
         self.positioned -= usize::from(item.as_ref().is_some_and(Item::has_position));
-        self.pass_quiet();
         match item {
             Some(Item::CatchUp) => {
                 self.own_items -= 1;
@@ -188,11 +300,6 @@ impl FanOut {
     /// What a hit is of.
     pub(super) fn publication(&self, hit: Hit) -> &Publication {
         &self.batches[hit.batch as usize][hit.publication as usize]
-    }
-
-    /// The tenant of a hit, and so of its session.
-    pub(in crate::shard) fn tenant(&self, at: u32) -> TenantId {
-        self.publication(self.hits[at as usize]).tenant
     }
 
     /// Keeps a connection whose hits are not all written, for its next turn.

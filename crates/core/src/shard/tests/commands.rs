@@ -4,6 +4,7 @@ mod model;
 
 use std::sync::Arc;
 
+use ht_proto::entry::TenantId;
 use ht_proto::subprotocol::Subprotocol;
 
 use super::kit::*;
@@ -399,7 +400,7 @@ fn lost_commands_close_all_connections_and_refuse_pending_ones() {
     }
     world.publish(A, "0");
     let position = world.outside.position + 5;
-    world.shard.lose_commands(position);
+    world.shard.lose_commands(TenantId::MAIN, position);
     world.outside.position = position;
     world.publish(A, "1");
     let mut slices = 0;

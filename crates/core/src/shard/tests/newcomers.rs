@@ -1,5 +1,7 @@
 //! Clients that are admitted by an answer which an `invalidate` made void.
 
+use ht_proto::entry::TenantId;
+
 use super::commands::{A, B, GRANTS, signed_out, user, who};
 use super::hold::{NARROW, invalidate_all, world};
 use super::kit::*;
@@ -163,7 +165,7 @@ fn permit_replaces_a_void_answer_and_one_that_is_too_old_is_asked_for_again() {
     assert_eq!(late.hears(), [first]);
     // The last commands are not known.
     let position = world.outside.position + 5;
-    world.shard.lose_commands(position);
+    world.shard.lose_commands(TenantId::MAIN, position);
     world.outside.position = position;
     world.deliver();
     world.requests();

@@ -402,13 +402,8 @@ impl Reference {
             .collect();
         self.world.publish_all(&batch);
         if self.eager {
-            // Any request causes earlier publications to be matched.
-            let mut nothing = [];
-            let nobody = SessionKey::NONE;
-            let (now, outside) = (self.world.now, &mut self.world.outside);
-            self.world
-                .shard
-                .receive(nobody, &mut nothing, &mut Turn::new(now, outside));
+            // Any request causes earlier publications of its tenant to be matched.
+            self.world.shard.gather_all();
             assert_eq!(self.world.shard.backlog(), 0);
         }
     }
