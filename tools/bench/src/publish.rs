@@ -48,6 +48,8 @@ pub struct Published {
     pub round: u32,
     /// A publisher of RabbitMQ with confirms, into a stream that nobody reads.
     pub bare: Publisher,
+    /// The same, which waits until it has read each back, as the gateway does.
+    pub read_back: Publisher,
     /// The same through `POST /trigger/` of a gateway whose log is a stream.
     pub gateway: Publisher,
     /// Triggers that nobody subscribed to, published to the exchange.
@@ -97,31 +99,39 @@ pub fn measure(running: &Running, internal: SocketAddr, plan: Plan) -> anyhow::R
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (bare, gateway) = runtime.block_on(both(broker.url(), internal, plan))?;
+    let (bare, read_back, gateway) = runtime.block_on(publishers(broker.url(), internal, plan))?;
     let mut clocks = [running.process.id(), broker.id()].map(CpuClock::of_family);
     let ingest = runtime.block_on(ingest(broker.url(), internal, plan, &mut clocks))?;
     Ok(Published {
         round: plan.round,
         bare,
+        read_back,
         gateway,
         ingest,
     })
 }
 
-/// Both publishers, in turns.
-async fn both(
+/// The publishers, in turns.
+async fn publishers(
     url: &str,
     internal: SocketAddr,
     plan: Plan,
-) -> anyhow::Result<(Publisher, Publisher)> {
+) -> anyhow::Result<(Publisher, Publisher, Publisher)> {
     let bare = Amqp::to_stream(url).await?;
+    let read_back = Amqp::reading_back(url).await?;
     let gateway = Http::open(internal, WINDOW).await?;
-    let (mut of_bare, mut of_gateway) = (Found::default(), Found::default());
+    let (mut of_bare, mut of_read_back, mut of_gateway) =
+        (Found::default(), Found::default(), Found::default());
     for _ in 0..TURNS {
         of_bare.turn(&bare, plan.during / TURNS).await?;
+        of_read_back.turn(&read_back, plan.during / TURNS).await?;
         of_gateway.turn(&gateway, plan.during / TURNS).await?;
     }
-    Ok((of_bare.figures(), of_gateway.figures()))
+    Ok((
+        of_bare.figures(),
+        of_read_back.figures(),
+        of_gateway.figures(),
+    ))
 }
 
 /// What a publisher needed so far.
@@ -241,17 +251,19 @@ impl Published {
     pub fn one_line(&self) -> String {
         let Self {
             bare,
+            read_back,
             gateway,
             ingest,
             ..
         } = self;
         format!(
             "one at a time p50 {:.0} µs bare, {:.0} µs through the gateway; window {WINDOW}: {:.0}/s \
-             bare, {:.0}/s through the gateway; ingest {:.0}/s at {:.1} µs of the node and {:.1} µs of \
+             bare, {:.0}/s read back, {:.0}/s through the gateway; ingest {:.0}/s at {:.1} µs of the node and {:.1} µs of \
              RabbitMQ each",
             bare.p50_us,
             gateway.p50_us,
             bare.per_second,
+            read_back.per_second,
             gateway.per_second,
             ingest.per_second,
             ingest.cpu_us,

@@ -201,9 +201,12 @@ impl Page<'_> {
         let what = "publications a second past a gateway with a stream, × through it";
         let ratio = |one: &Published| one.bare.per_second / one.gateway.per_second;
         add(what, self.published(ratio), 1.25);
+        let what = "the same, past it and read back, × through it";
+        let ratio = |one: &Published| one.read_back.per_second / one.gateway.per_second;
+        add(what, self.published(ratio), 1.25);
         let what = "ms that `POST /trigger/` takes longer than a bare confirm, p50";
         let longer = |one: &Published| (one.gateway.p50_us - one.bare.p50_us) / 1e3;
-        add(what, self.published(longer), 0.5);
+        add(what, self.published(longer), 1.5);
     }
 
     fn slow_bounds(&self, all: &mut Vec<Bound>) {

@@ -13,13 +13,14 @@ pub(super) fn write(page: &Page<'_>, out: &mut String) {
     let _ = write!(
         out,
         "\n## A stream as the log\n\nA publisher of RabbitMQ with confirms, into a stream that nobody \
-         reads, and one that posts to `/trigger/` of a gateway whose log is a stream, which answers when \
+         reads; the same, which waits until it has read each message back; and one that posts to `/trigger/` of a gateway whose log is a stream, which answers when \
          it has read the trigger back. They take turns. *Ingest* is what the gateway and RabbitMQ take \
          for triggers that nobody subscribed to.\n\n\
          | publisher | p50 of one at a time, µs | p99, µs | a second with {WINDOW} at once |\n|---|---|---|---|\n",
     );
     for (name, of) in [
         ("bare", (|one| one.bare) as fn(&Published) -> _),
+        ("bare, read back", |one| one.read_back),
         ("`POST /trigger/`", |one| one.gateway),
     ] {
         let _ = writeln!(
