@@ -154,21 +154,28 @@ impl Run {
         }
     }
 
-    /// Waits until so many are counted; panics if nothing is for long.
-    fn wait_for(&self, what: &str, counted: &AtomicU64, count: u64) {
+    /// Waits until so many are counted. Returns false if nothing is for long.
+    fn wait_for(&self, counted: &AtomicU64, count: u64) -> bool {
         let (mut last, mut since) = (0, Instant::now());
         loop {
             let now = counted.load(Ordering::Relaxed);
             if now >= count {
-                return;
+                return true;
             }
             if now > last {
                 (last, since) = (now, Instant::now());
             }
-            let is_late = since.elapsed() > STALL;
-            assert!(!is_late && !self.is_over(), "{now} of {count} {what}");
+            if since.elapsed() > STALL || self.is_over() {
+                return false;
+            }
             thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    fn wait_for_accepted(&self, count: u64) {
+        let now = || self.accepted.load(Ordering::Relaxed);
+        let are_accepted = self.wait_for(&self.accepted, count);
+        assert!(are_accepted, "{} of {count} are accepted", now());
     }
 }
 
@@ -255,7 +262,7 @@ fn check(mut engine: Engine) {
         let step = triggers / (kills + 1);
         for kill in 0..kills {
             run.quota.store(step * (kill + 1), Ordering::Relaxed);
-            run.wait_for("accepted", &run.accepted, step * kill + step / 2);
+            run.wait_for_accepted(step * kill + step / 2);
             if kill % 2 == 0 {
                 let index = usize::try_from(kill / 2).unwrap_or(0) % NODES;
                 kill_node(run, index, &mut nodes[index], &engine, &backend);
@@ -264,9 +271,9 @@ fn check(mut engine: Engine) {
             }
         }
         run.quota.store(triggers, Ordering::Relaxed);
-        run.wait_for("accepted", &run.accepted, triggers);
-        run.wait_for("received", &run.received, triggers * PAGES as u64);
-        // One that comes again would be the next one.
+        run.wait_for_accepted(triggers);
+        // If not, those that are missing are counted.
+        run.wait_for(&run.received, triggers * PAGES as u64);
         nodes[0].trigger(&json!({"rooms": [{"n": 1}], "data": "over"}));
         drop(ending);
         pages.map(|page| page.join().expect("a client"))
@@ -311,7 +318,9 @@ fn report(run: &Run, engine: &Engine, kills: u64, took: Duration, heard: &[Heard
         sum(|heard| heard.replayed),
     );
     for heard in heard {
-        assert!(heard.complaints.is_empty(), "{:?}", heard.complaints);
+        let (wrong, missing) = (&heard.complaints, heard.missing());
+        assert!(wrong.is_empty(), "{wrong:?}; {missing:?} are missing");
+        assert!(missing.is_empty(), "{missing:?} are missing");
     }
     assert_eq!((lost, doubled), (0, 0));
     let orders: Vec<_> = heard.iter().map(|heard| heard.order).collect();

@@ -1,6 +1,7 @@
 //! Resume tickets: clients that come back without a call to the API, and those that may not.
 
 mod ahead;
+mod quiet;
 mod rolling;
 
 use base64::Engine as _;

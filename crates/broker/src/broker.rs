@@ -1,11 +1,13 @@
 //! A log in use: its records are read, parsed and placed, and this node's publications are appended
 //! and read back.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use ht_proto::entry::Position;
 use ht_proto::note::{EpochName, Note};
 use ht_proto::record::Record;
 use ht_telemetry::throttle::Throttle;
@@ -53,6 +55,8 @@ pub struct Broker {
     pub(crate) publish_timeout: Duration,
     pub(crate) reading: Reading,
     epoch: Mutex<Option<EpochName>>,
+    /// The last position that was read of a log that gives positions.
+    read: AtomicU64,
     pub(crate) health: watch::Sender<Health>,
     pub(crate) counters: Counters,
     pub(crate) waiters: Waiters,
@@ -72,6 +76,7 @@ impl Broker {
             publish_timeout,
             reading: Reading::default(),
             epoch: Mutex::default(),
+            read: AtomicU64::new(0),
             health: watch::Sender::new(Health::NotReady("not connected yet".into())),
             counters: Counters::default(),
             waiters: Waiters::default(),
@@ -94,6 +99,17 @@ impl Broker {
 
     pub(crate) fn set_epoch(&self, epoch: Option<EpochName>) {
         *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+    }
+
+    /// The position up to which all records of a log that gives positions have their place here.
+    #[must_use]
+    pub fn read_up_to(&self) -> Position {
+        Position::new(self.read.load(Ordering::Acquire)).unwrap_or(Position::MAX)
+    }
+
+    pub(crate) fn set_read(&self, position: Option<Position>) {
+        let position = position.unwrap_or(Position::START);
+        self.read.store(position.get(), Ordering::Release);
     }
 
     /// The log's name in logs, metrics and `/ready`.

@@ -1,5 +1,6 @@
 //! Following the log: connect, read, have the records placed, and after every loss begin anew.
 
+mod before;
 mod read_back;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -17,6 +18,7 @@ use crate::Health;
 use crate::backoff::Backoff;
 use crate::broker::{Broker, Parsing};
 use crate::epochs::Epochs;
+use crate::follow::before::Before;
 use crate::follow::read_back::{rewound, unbound};
 use crate::log::{Batch, From, Kind, LinkChange, Record, Tail, TailError, Trouble};
 use crate::missed::{Missed, MissedReason};
@@ -63,6 +65,7 @@ pub(crate) async fn run(broker: &Broker, sequencer: &dyn Sequencer, shutdown: &C
         reads_back: false,
         missed: None,
         read_back_at: None,
+        before: Before::default(),
         epochs: Epochs::default(),
     };
     loop {
@@ -132,6 +135,8 @@ struct Follower<'a> {
     missed: Option<Missed>,
     /// When the last reading back was over.
     read_back_at: Option<Instant>,
+    /// What was before that.
+    before: Before,
     epochs: Epochs,
 }
 
@@ -184,7 +189,10 @@ impl Follower<'_> {
 
     /// Reads back what this node needs of the log. Returns what follows that.
     async fn begin(&mut self, tail: &mut dyn Tail) -> Result<Batch, End> {
-        self.reads_back |= matches!(self.from(), From::Back { .. });
+        if let From::Back { .. } = self.from() {
+            self.reads_back = true;
+            self.before = Before::default();
+        }
         let missed = self.progress.begun();
         self.missed = self.missed.take().or(missed);
         if self.reads_back {
@@ -267,6 +275,7 @@ impl Follower<'_> {
             }
         }
         placing.place(self).await;
+        self.broker.set_read(self.progress.last());
         Ok(())
     }
 

@@ -95,6 +95,12 @@ impl Order {
         self.base
     }
 
+    /// What is placed first comes after this number of the log. Nothing was placed yet.
+    pub fn begin_after(&mut self, number: Position) {
+        debug_assert!(self.last == self.base, "nothing was placed");
+        self.last = self.position(number);
+    }
+
     /// The number in the log of one of its positions.
     #[must_use]
     pub fn number(&self, position: Position) -> Position {

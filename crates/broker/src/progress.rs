@@ -57,6 +57,12 @@ impl Progress {
         }
     }
 
+    /// The last record that was read, of a log that retains them.
+    #[must_use]
+    pub fn last(&self) -> Option<Position> {
+        self.last.filter(|_| self.caps.retains)
+    }
+
     /// A tail has begun. Returns the gap before it.
     pub fn begun(&mut self) -> Option<Missed> {
         self.resumes = self.last.is_some();

@@ -1,7 +1,8 @@
 //! The one order of a node, and the only way to its shards.
 
 use futures_util::future::BoxFuture;
-use ht_proto::entry::{Entry, Epoch};
+use ht_proto::cursor::Check;
+use ht_proto::entry::{Entry, Epoch, Position};
 use ht_proto::note::Note;
 
 use crate::missed::Missed;
@@ -34,6 +35,13 @@ pub trait Sequencer: Send + Sync + 'static {
 
     /// Reports a gap: entries may not have reached this node until now. Returns at once.
     fn missed(&self, missed: Missed);
+
+    /// What is read back of a log begins after this position: of what was before, nothing is known.
+    /// With a check it is known that the entry at the position has that, and that it is the last one
+    /// before what is read back. Called once, before [`Self::read_back`] has brought any.
+    fn begins_after(&self, _before: Position, _check: Option<Check>) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 
     /// Takes entries that a log retained from before this node read it, in their order. They are
     /// remembered as those that were placed, and passed to no shard.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ht_broker::{Broker, Health, Sequencer as _};
-use ht_proto::note::{Beacon, Report};
+use ht_proto::note::{Beacon, EpochName, LastEntry, Report};
 use ht_telemetry::throttle::Throttles;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, timeout};
@@ -79,12 +79,27 @@ impl Reporter {
             position: self.sequencer.last().await.get(),
             connections: self.totals.connections(),
             is_joining: !self.peers.is_announced(),
+            last: self.last_entry(of_log).await,
         });
         let is_sent = self.send(report).await;
         if is_sent {
             self.peers.beacon_sent();
         }
         is_sent
+    }
+
+    /// The last entry of the log, for nodes that will read it back without that.
+    /// It has this epoch.
+    async fn last_entry(&self, of_log: Option<EpochName>) -> Option<LastEntry> {
+        let epoch = of_log?.epoch;
+        // First: what is read meanwhile comes after it.
+        let read = self.broker.read_up_to();
+        let cursor = self.sequencer.last_entry().await;
+        let cursor = cursor.filter(|cursor| cursor.epoch == epoch)?;
+        Some(LastEntry {
+            cursor,
+            read: read.max(cursor.position),
+        })
     }
 
     /// Reports something: that a command was executed, once all shards have.

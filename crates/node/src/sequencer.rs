@@ -15,7 +15,7 @@ use ht_core::command::Command;
 use ht_core::publication::Logged;
 use ht_core::select::Selection;
 use ht_core::window::View;
-use ht_proto::cursor::Check;
+use ht_proto::cursor::{Check, Cursor};
 use ht_proto::entry::{Entry, Epoch, Position};
 use ht_proto::note::Note;
 use ht_telemetry::throttle::Throttles;
@@ -208,6 +208,12 @@ impl NodeSequencer {
         order.number(order.last())
     }
 
+    /// The cursor of the last entry; none if it is not known, or some after it may be missing.
+    pub(crate) async fn last_entry(&self) -> Option<Cursor> {
+        let order = self.order.lock().await;
+        self.window.last_entry(order.last().get())
+    }
+
     /// The window as it is now.
     pub(crate) fn view(&self) -> View<Logged> {
         self.window.reader().view()
@@ -370,6 +376,10 @@ impl Sequencer for NodeSequencer {
             self.settle(&mut order, None);
         }
         // Otherwise with the next entry or probe.
+    }
+
+    fn begins_after(&self, before: Position, check: Option<Check>) -> BoxFuture<'_, ()> {
+        Box::pin(self.begin_after(before, check))
     }
 
     fn read_back(&self, batch: Vec<Entry>) -> BoxFuture<'_, ()> {

@@ -11,7 +11,7 @@ use ht_control::window::PublicationWindow;
 use ht_core::command::Command;
 use ht_core::publication::{Logged, Publication};
 use ht_core::window::{Beginning, Kept, Key, Reader, View, WindowLimits};
-use ht_proto::cursor::Check;
+use ht_proto::cursor::{Check, Cursor};
 use ht_proto::entry::{Epoch, Position, TenantId};
 use ht_proto::room::Room;
 use ht_proto::saved::{SavedAt, SavedBody, SavedEntry, SavedOrder, SavedWriter};
@@ -157,6 +157,15 @@ impl NodeWindow {
     /// A reader for a shard.
     pub(crate) fn reader(&self) -> Reader<Logged> {
         self.reader.clone()
+    }
+
+    /// The cursor of the last entry, which is at this position; none if it is not known, or some
+    /// after it may be missing.
+    pub(crate) fn last_entry(&self, position: u64) -> Option<Cursor> {
+        let is_missing = self.lock().is_missing();
+        let view = self.reader.view();
+        let cursor = view.cursor(position);
+        (!is_missing && view.find(&cursor) == Ok(position)).then_some(cursor)
     }
 
     /// Appends publications that have their positions. `keys` are those of their rooms.

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::entry::Epoch;
+use crate::cursor::Cursor;
+use crate::entry::{Epoch, Position};
 
 /// Longest note that is read, in bytes: a list of [`NODES_MAX`] nodes fits.
 pub const NOTE_BYTES_MAX: usize = 64 << 10;
@@ -65,6 +66,17 @@ pub struct Beacon {
     pub connections: u64,
     /// It has only just begun to read the log, and serves no clients yet.
     pub is_joining: bool,
+    /// The last entry that it has of a log that gives positions, where that is known.
+    pub last: Option<LastEntry>,
+}
+
+/// The last entry of a log, as a node knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastEntry {
+    /// The cursor of the entry.
+    pub cursor: Cursor,
+    /// The log has none between that and this position.
+    pub read: Position,
 }
 
 /// An epoch of a log that gives positions. Of two, the greater one is in force: wherever a node
@@ -106,6 +118,17 @@ struct Members {
     at: u64,
     #[serde(default)]
     connections: u64,
+    last: Option<Box<str>>,
+    read: Option<u64>,
+}
+
+impl Members {
+    fn last(&self) -> Option<LastEntry> {
+        Some(LastEntry {
+            cursor: self.last.as_ref()?.parse().ok()?,
+            read: Position::new(self.read?)?,
+        })
+    }
 }
 
 impl Note {
@@ -128,6 +151,7 @@ impl Note {
             })
             && texts.iter().all(|len| (1..=TEXT_BYTES_MAX).contains(len))
             && note.epoch.len() <= TEXT_BYTES_MAX;
+        let last = note.last();
         let report = match (note.executed, note.nodes) {
             _ if note.leaving => Report::Leaving,
             _ if note.gap => Report::Gap,
@@ -146,6 +170,7 @@ impl Note {
                 position: note.at,
                 connections: note.connections,
                 is_joining: note.joining,
+                last,
             }),
         };
         is_valid.then_some(Self {
@@ -182,6 +207,10 @@ impl Note {
                 note["connections"] = beacon.connections.into();
                 if beacon.is_joining {
                     note["joining"] = true.into();
+                }
+                if let Some(LastEntry { cursor, read }) = beacon.last {
+                    note["last"] = cursor.to_string().into();
+                    note["read"] = read.get().into();
                 }
             }
             Report::Nodes(nodes) => note["nodes"] = json!(nodes),
@@ -223,6 +252,7 @@ mod tests {
             position: 1_801,
             connections: 812,
             is_joining: false,
+            last: None,
         };
         let joining = Beacon {
             is_joining: true,
@@ -231,6 +261,10 @@ mod tests {
         let most = (0..NODES_MAX).map(|n| (n.to_string().into(), "\"".repeat(64).into()));
         let of_the_log = Beacon {
             made: Some(1_790_000_000_000),
+            last: Some(LastEntry {
+                cursor: "k3f9aa-1801-aB3x".parse().unwrap(),
+                read: Position::new(1_804).unwrap(),
+            }),
             ..beacon.clone()
         };
         let epoch = EpochName {

@@ -36,6 +36,13 @@ impl Heard {
         self.counts.iter().filter(|&&count| count == 0).count() as u64
     }
 
+    /// The first numbers that never came.
+    pub(super) fn missing(&self) -> Vec<usize> {
+        let numbers = self.counts.iter().enumerate();
+        let missing = numbers.filter(|(_, count)| **count == 0);
+        missing.map(|(number, _)| number).take(20).collect()
+    }
+
     pub(super) fn doubled(&self) -> u64 {
         self.counts.iter().filter(|&&count| count > 1).count() as u64
     }

@@ -29,6 +29,7 @@ impl Follower<'_> {
             if anew {
                 self.epochs.rewound();
                 self.broker.set_epoch(None);
+                self.broker.set_read(None);
             }
             self.sequencer.interrupted(anew).await;
         }
@@ -44,6 +45,8 @@ impl Follower<'_> {
             let entry = self.entry(Kind::Note, |key| note(key).message());
             rest = self.read_up_to(entry, tail, rest).await?;
         }
+        self.tell_before().await;
+        self.broker.set_read(self.progress.last());
         Ok(Batch {
             missed: Vec::new(),
             records: rest,
@@ -100,6 +103,7 @@ impl Follower<'_> {
     /// Takes records that were retained.
     async fn take_back(&mut self, records: Vec<Record>) -> Result<(), TailError> {
         self.check(&records)?;
+        self.before.read(records.first().and_then(|it| it.position));
         let mut entries = Vec::new();
         for record in records {
             if !self.progress.is_new(record.position) {
@@ -113,21 +117,37 @@ impl Follower<'_> {
                     };
                     let (begins, is_gap) = (self.begins_epoch(&note), note.report == Report::Gap);
                     if begins || is_gap {
-                        let before = std::mem::take(&mut entries);
-                        self.sequencer.read_back(before).await;
+                        self.bring_back(std::mem::take(&mut entries)).await;
                     }
                     if is_gap {
+                        self.tell_before().await;
                         self.sequencer.interrupted(false).await;
                     }
                     if begins {
                         self.begin_epoch(&note).await;
                     }
+                    let epoch = self.epochs.current().map(|name| name.epoch);
+                    self.before.noted(&note, epoch);
                 }
                 Kind::Probe => {}
             }
         }
-        self.sequencer.read_back(entries).await;
+        self.bring_back(entries).await;
         Ok(())
+    }
+
+    async fn bring_back(&mut self, entries: Vec<Entry>) {
+        if !entries.is_empty() {
+            self.tell_before().await;
+            self.sequencer.read_back(entries).await;
+        }
+    }
+
+    /// Has the sequencer know what was before, once.
+    async fn tell_before(&mut self) {
+        if let Some((before, check)) = self.before.take() {
+            self.sequencer.begins_after(before, check).await;
+        }
     }
 
     /// One that is wrong was reported by the nodes that were there.

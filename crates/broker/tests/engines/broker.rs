@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ht_broker::config::Reading;
 use ht_broker::{AppendError, Broker, Health};
+use ht_proto::cursor::{Check, Cursor};
+use ht_proto::note::{Beacon, LastEntry, Note, Report};
 use ht_testkit::eventually;
 
 use crate::Engine;
@@ -29,6 +32,9 @@ pub(crate) async fn keeps_the_contract(engine: &impl Engine) {
     publishes_to_every_node(engine, &first, &second).await;
     survives_a_publisher_that_goes_away(&first).await;
     probes_this_node_alone(engine, &first, &second).await;
+    if engine.log().caps().retains {
+        knows_what_was_before(engine, &first).await;
+    }
 
     let broker = Arc::clone(&first.broker);
     first.end().await;
@@ -122,6 +128,56 @@ async fn probes_this_node_alone(engine: &impl Engine, first: &Node, second: &Nod
         assert_eq!(after.received, counts.received + 500);
         assert_eq!(after.rejected, counts.rejected);
     }
+}
+
+/// The last entry of a log is known to a node that reads back later records alone, by what others
+/// noted of it.
+async fn knows_what_was_before(engine: &impl Engine, node: &Node) {
+    let broker = &node.broker;
+    let published = broker.publish(vec![trigger("\"the last\"")]).await.unwrap();
+    let name = broker.epoch().unwrap();
+    let last = Cursor {
+        epoch: name.epoch,
+        position: published[0].position,
+        check: Check::of(b"the last"),
+        part: None,
+    };
+    eventually(SOON, || broker.read_up_to() >= last.position).await;
+    for _ in 0..8 {
+        let read = broker.read_up_to();
+        let beacon = Beacon {
+            epoch: name.epoch.to_string().into(),
+            made: Some(name.made),
+            last: Some(LastEntry { cursor: last, read }),
+            ..Beacon::default()
+        };
+        let note = Note {
+            node: "first".into(),
+            boot: "first".into(),
+            report: Report::Beacon(beacon),
+        };
+        broker.note(&note, PUBLISH).await.unwrap();
+        eventually(SOON, || broker.read_up_to() > read).await;
+    }
+    let reading = Reading {
+        age: Duration::ZERO,
+        positions: 4,
+        ..Reading::default()
+    };
+    let late = Broker::new(engine.log(), parse(), PUBLISH).reading(reading);
+    let late = Node::run(late);
+    late.becomes_ready().await;
+    let before = late.recorder.before();
+    if late.recorder.back().is_empty() {
+        assert_eq!(before, [(last.position, Some(last.check))]);
+    } else {
+        // It began earlier, and has that entry.
+        assert!(
+            before.len() == 1 && before[0].0 < last.position,
+            "{before:?}"
+        );
+    }
+    late.end().await;
 }
 
 async fn is_unavailable(broker: &Broker) -> bool {

@@ -292,6 +292,39 @@ async fn a_log_that_is_lost_while_it_is_read_back_is_read_back_to_the_end() {
     node.end().await;
 }
 
+/// The first ones are dropped: nothing of what was before those that are left may be recovered.
+#[tokio::test(start_paused = true)]
+async fn what_a_log_has_dropped_is_not_taken_for_nothing() {
+    let log = FaultyLog::new();
+    let first = node(&log).await;
+    let before = first.recorder.before();
+    assert_eq!(before.len(), 1);
+    assert_eq!(before[0].0.get(), 0, "it has read the log from its begin");
+    publish(&log, 0..10).await;
+    first.sees("9").await;
+    // It has what they noted of the epoch, and no publication.
+    let name = first.broker.epoch().unwrap();
+    for _ in 0..10 {
+        let note = Note {
+            node: "other".into(),
+            boot: "its".into(),
+            report: Report::Epoch(name),
+        };
+        first.broker.note(&note, PUBLISH).await.unwrap();
+    }
+    log.trim(5);
+    let late = node(&log).await;
+    assert!(late.recorder.back().is_empty());
+    let [(position, check)] = late.recorder.before()[..] else {
+        panic!("{:?}", late.recorder.before());
+    };
+    assert!(position.get() >= 15 && check.is_none(), "{position}");
+    assert_eq!(epoch(&late), epoch(&first));
+    for node in [first, late] {
+        node.end().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_that_had_not_read_what_the_log_lost_reports_a_gap_as_well() {
     let log = FaultyLog::new();

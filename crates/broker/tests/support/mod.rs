@@ -15,6 +15,7 @@ use ht_broker::log::Log;
 use ht_broker::order::Order;
 use ht_broker::rabbitmq::RabbitMq;
 use ht_broker::{Broker, Health, Missed, MissedReason, Parse, Parsing, Placed, Sequencer, Taken};
+use ht_proto::cursor::Check;
 use ht_proto::entry::{Body, Entry, Epoch, Position};
 use ht_proto::note::EpochName;
 use ht_proto::record::Record;
@@ -43,6 +44,8 @@ pub(crate) struct Recorder {
     missed: Mutex<Vec<(MissedReason, usize)>>,
     /// The `data` of triggers that were read back.
     back: Mutex<Vec<String>>,
+    /// What was before them, each time that something was read back.
+    before: Mutex<Vec<(Position, Option<Check>)>>,
     /// The epochs that began, and the number of triggers before each.
     epochs: Mutex<Vec<(Epoch, usize)>>,
     /// For each interruption, whether the log began anew.
@@ -59,6 +62,7 @@ impl Recorder {
             probes: Mutex::default(),
             missed: Mutex::default(),
             back: Mutex::default(),
+            before: Mutex::default(),
             epochs: Mutex::default(),
             interruptions: Mutex::default(),
             gate: Semaphore::new(1),
@@ -81,6 +85,11 @@ impl Recorder {
     /// What was read back.
     pub(crate) fn back(&self) -> Vec<String> {
         self.back.lock().unwrap().clone()
+    }
+
+    /// What was before that, each time that something was read back.
+    pub(crate) fn before(&self) -> Vec<(Position, Option<Check>)> {
+        self.before.lock().unwrap().clone()
     }
 
     /// The epochs that began, and the number of triggers before each.
@@ -145,6 +154,11 @@ impl Sequencer for Recorder {
             Taken(async {}.boxed())
         }
         .boxed()
+    }
+
+    fn begins_after(&self, before: Position, check: Option<Check>) -> BoxFuture<'_, ()> {
+        self.before.lock().unwrap().push((before, check));
+        async {}.boxed()
     }
 
     fn read_back(&self, batch: Vec<Entry>) -> BoxFuture<'_, ()> {

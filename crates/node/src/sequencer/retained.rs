@@ -1,7 +1,8 @@
 //! A log that retains its records: what was in it before this node read it, and its epochs.
 
 use ht_core::window::Beginning;
-use ht_proto::entry::{Entry, Epoch};
+use ht_proto::cursor::Check;
+use ht_proto::entry::{Entry, Epoch, Position};
 use uuid::Uuid;
 
 use super::NodeSequencer;
@@ -9,6 +10,24 @@ use super::placing::{Group, What};
 use crate::inbox::Batch;
 
 impl NodeSequencer {
+    /// What is read back begins after this number of the log.
+    pub(super) async fn begin_after(&self, before: Position, check: Option<Check>) {
+        let mut order = self.order.lock().await;
+        if order.last() != order.base() || before == Position::START {
+            return;
+        }
+        order.begin_after(before);
+        let start = order.last().get();
+        self.window.begin(Beginning {
+            epoch: order.epoch(),
+            base: order.base().get(),
+            start,
+            check,
+        });
+        self.interest.advance(start);
+        self.interest.sent(start);
+    }
+
     /// Puts entries into the window that were in the log before. Their ids are known from then on;
     /// no shard gets them.
     pub(super) async fn take_back(&self, batch: Vec<Entry>) {
@@ -18,18 +37,6 @@ impl NodeSequencer {
         let Some(first) = batch.first() else {
             return;
         };
-        if order.last() == order.base()
-            && let Some(before) = first.given.and_then(|number| number.previous())
-            && before.get() > 0
-        {
-            // Of what was before nothing is known.
-            self.window.begin(Beginning {
-                epoch: order.epoch(),
-                base: order.base().get(),
-                start: order.base().get().saturating_add(before.get()),
-                check: None,
-            });
-        }
         self.window.settle(&mut order, first.given);
         let mut group = Group::default();
         for mut entry in batch {

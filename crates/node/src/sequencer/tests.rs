@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ht_broker::MissedReason;
 use ht_core::index::Matching;
-use ht_core::window::{Kept, Wanted, WindowLimits};
+use ht_core::window::{Kept, Unknown, Wanted, WindowLimits};
 use ht_proto::cursor::Cursor;
 use ht_proto::entry::{Body, TenantId};
 use ht_proto::record::Record;

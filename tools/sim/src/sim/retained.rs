@@ -94,6 +94,7 @@ impl Sim {
     /// Puts what the log has left into the window, and no shard gets it.
     fn read_back(&mut self, index: usize, broken: Option<Break>) {
         let (now, mutant) = (self.events.now, self.plan.mutant);
+        let number = |at: usize| Position::new(at as u64 + 1).unwrap_or(Position::MAX);
         let log = self.log_epoch();
         let begins = self.history.len().saturating_sub(RETAINED);
         let node = &mut self.nodes[index];
@@ -114,6 +115,7 @@ impl Sim {
         let is_first = node.order.last() == node.order.base();
         let base = node.order.base().get();
         if is_first && begins > 0 && mutant != Some(Mutant::LateStart) {
+            node.order.begin_after(number(begins - 1));
             node.window.begin_epoch(Beginning {
                 epoch: epoch(log),
                 base,
@@ -121,7 +123,6 @@ impl Sim {
                 check: None,
             });
         }
-        let number = |at: usize| Position::new(at as u64 + 1).unwrap_or(Position::MAX);
         if node.window.is_missing()
             && let Some(position) = node.order.hole(Some(number(begins)))
         {

@@ -17,6 +17,9 @@ async fn entries_from_before_are_in_the_window_and_reach_no_shard() {
     let first = numbered(10, trigger(&["a"], 1));
     let check = first.check;
     let back = vec![first, numbered(12, command(DISCONNECT))];
+    sequencer
+        .begins_after(Position::new(9).unwrap(), None)
+        .await;
     sequencer.read_back(back).await;
     sequencer.begin_epoch(epoch, false).await;
     assert_eq!(Sequencer::epoch(&sequencer), epoch);
@@ -37,6 +40,73 @@ async fn entries_from_before_are_in_the_window_and_reach_no_shard() {
     let placed = sequencer.place(live).await;
     assert_eq!(placed[0].position.get(), 13);
     assert_eq!(taken(&mut shards[0]), [13]);
+}
+
+/// All that the log had is dropped, but for what nodes noted of it.
+#[tokio::test]
+async fn cursor_is_good_in_a_log_that_retained_no_entry() {
+    let (node, sequencer, mut shards) = two_shards();
+    let epoch = Epoch::from_random(77);
+    sequencer.begin_epoch(epoch, false).await;
+    let check = Check::of(b"the last one");
+    let last = Position::new(40).unwrap();
+    sequencer.begins_after(last, Some(check)).await;
+    let cursor = Cursor {
+        epoch,
+        position: last,
+        check,
+        part: None,
+    };
+    let find = |cursor| node.window.reader().view().find(&cursor);
+    assert_eq!(find(cursor), Ok(40));
+    assert_eq!(sequencer.last_entry().await, Some(cursor));
+    assert_eq!(node.interest.handed(), 40, "clients are given it");
+    let before = |position, check| {
+        let position = Position::new(position).unwrap();
+        Cursor {
+            position,
+            check,
+            ..cursor
+        }
+    };
+    assert_eq!(find(before(0, Check::NONE)), Err(Unknown::Age));
+    assert_eq!(find(before(39, check)), Err(Unknown::Age));
+    // It is not told again, and what comes is after it.
+    sequencer.begins_after(Position::START.next(), None).await;
+    let placed = sequencer
+        .place(vec![numbered(101, trigger(&["a"], 1))])
+        .await;
+    assert_eq!(placed[0].position.get(), 101);
+    assert_eq!(find(cursor), Ok(40));
+    assert_eq!(taken(&mut shards[0]), [101]);
+}
+
+/// Nobody noted the last entry: no cursor of before is believed, also not that of an empty log.
+#[tokio::test]
+async fn nothing_is_recovered_across_what_the_log_dropped() {
+    let (node, sequencer, _shards) = two_shards();
+    let epoch = Epoch::from_random(77);
+    let empty = Cursor {
+        epoch,
+        ..node.window.reader().view().cursor(0)
+    };
+    sequencer
+        .begins_after(Position::new(99).unwrap(), None)
+        .await;
+    sequencer.begin_epoch(epoch, false).await;
+    let view = node.window.reader().view();
+    assert_eq!(view.find(&empty), Err(Unknown::Age));
+    assert_eq!(sequencer.last_entry().await, None);
+    sequencer
+        .place(vec![numbered(120, trigger(&["a"], 1))])
+        .await;
+    let view = node.window.reader().view();
+    assert_eq!(view.find(&empty), Err(Unknown::Age));
+    assert_eq!(view.find(&view.cursor(120)), Ok(120));
+    // A later epoch, of which nothing was published.
+    let later = Epoch::from_random(78);
+    sequencer.begin_epoch(later, true).await;
+    assert_eq!(node.window.reader().view().epoch(), later);
 }
 
 #[tokio::test]
