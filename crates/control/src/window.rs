@@ -6,7 +6,7 @@ use ht_core::command::Command;
 use ht_core::publication::{Logged, Publication};
 use ht_core::window::{Beginning, Concerns, Item, Kept, Key, Reach, Reader, Window, WindowLimits};
 use ht_proto::cursor::{Check, Cursor};
-use ht_proto::entry::{Epoch, Position};
+use ht_proto::entry::{Epoch, Position, TenantId};
 use ht_proto::room::Room;
 
 use crate::input::Batch;
@@ -87,6 +87,7 @@ impl PublicationWindow {
                 position: publication.position,
                 at: now,
                 check: publication.cursor.check,
+                tenant: publication.tenant,
                 body: Kept::Entry(logged),
             };
             let bytes = if left == 0 { bytes } else { 0 };
@@ -100,6 +101,7 @@ impl PublicationWindow {
             position: command.position,
             at: now,
             check,
+            tenant: command.selection.tenant,
             body: Kept::Command(Arc::clone(command)),
         };
         self.window.append(item, Concerns::All, command.bytes);
@@ -151,6 +153,24 @@ impl PublicationWindow {
         self.window.reach()
     }
 
+    /// A tenant may have so many bytes in it; none: as many as there are. It loses its own oldest
+    /// entries beyond.
+    pub fn set_quota(&mut self, tenant: TenantId, bytes: Option<usize>) {
+        self.window.set_quota(tenant, bytes);
+    }
+
+    /// The bytes that a tenant is charged with.
+    #[must_use]
+    pub fn bytes_of(&self, tenant: TenantId) -> usize {
+        self.window.bytes_of(tenant)
+    }
+
+    /// How many entries were dropped because their tenants had too many bytes.
+    #[must_use]
+    pub fn trimmed(&self) -> u64 {
+        self.window.trimmed()
+    }
+
     /// When its oldest entry was appended.
     #[must_use]
     pub fn oldest_at(&self) -> Option<u64> {
@@ -164,7 +184,6 @@ mod tests {
     use ht_core::index::Matching;
     use ht_core::publication::Publication;
     use ht_core::window::Wanted;
-    use ht_proto::entry::TenantId;
     use ht_proto::room::{Room, RoomLimits};
 
     use super::*;
@@ -222,7 +241,7 @@ mod tests {
         let view = window.reader().view();
         let kept = view.after(0, None).map(|item| match &item.body {
             Kept::Entry(logged) => logged.publication().rooms.len(),
-            Kept::Command(_) | Kept::Hole => usize::MAX,
+            Kept::Command(_) | Kept::Trimmed | Kept::Hole => usize::MAX,
         });
         assert!(kept.eq([2, 2, 2, 0, 0]));
     }

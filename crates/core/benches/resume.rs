@@ -70,6 +70,7 @@ fn world() -> World {
                 position,
                 at: 0,
                 check,
+                tenant: TenantId::MAIN,
                 body: Kept::Entry(logged),
             };
             window.append(item, Concerns::Rooms(&[key]), batch[0].memory());

@@ -144,6 +144,7 @@ fn append() -> u64 {
             position,
             at: position / 100,
             check: Check::NONE,
+            tenant: TenantId::MAIN,
             body: Kept::Entry(Arc::clone(&batch)),
         };
         window.append(item, Concerns::Rooms(&[key]), 2 * DATA);

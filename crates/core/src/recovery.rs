@@ -28,7 +28,7 @@ impl<T> From<Result<T, NotRecovered>> for RecoveryOutcome {
         match result {
             Ok(_) => Self::Recovered,
             Err(NotRecovered::Epoch) => Self::Epoch,
-            Err(NotRecovered::Age) => Self::Age,
+            Err(NotRecovered::Age | NotRecovered::Trimmed) => Self::Age,
             Err(NotRecovered::Ahead) => Self::Ahead,
             Err(NotRecovered::TooMuch) => Self::TooMuch,
             Err(NotRecovered::Permissions) => Self::Permissions,

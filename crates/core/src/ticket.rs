@@ -74,13 +74,16 @@ pub fn unchanged<T>(
         who,
         grants,
     };
+    if position < view.start_of(grants.tenant()) {
+        return Err(Changed::Hole);
+    }
     let (mut tested, mut units) = (Tested::default(), 0);
     // Segments without commands and holes are skipped.
     let wanted = Wanted::default();
     for item in view.after(position, Some(&wanted)) {
         units += cost::LOOK;
         match &item.body {
-            Kept::Entry(_) => {}
+            Kept::Entry(_) | Kept::Trimmed => {}
             Kept::Hole => return Err(Changed::Hole),
             Kept::Command(command) => {
                 units += command.selection.units();

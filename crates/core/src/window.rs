@@ -4,6 +4,7 @@
 //! entries are written once, and readers use its length. So a reader sees what was appended up to
 //! some moment, in order and without a hole, and neither side blocks.
 
+mod quotas;
 mod reach;
 mod segment;
 #[cfg(test)]
@@ -16,9 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use ht_proto::cursor::Check;
-use ht_proto::entry::Epoch;
+use ht_proto::entry::{Epoch, TenantId};
+use smallvec::SmallVec;
 
 use crate::command::Command;
+use crate::window::quotas::Quotas;
 
 pub use crate::window::reach::Reach;
 pub use crate::window::segment::{Key, Wanted};
@@ -99,17 +102,22 @@ pub struct Item<T> {
     pub at: u64,
     /// Its check, for cursors.
     pub check: Check,
+    /// Whose it is; that of a hole does not matter.
+    pub tenant: TenantId,
     /// The entry.
     pub body: Kept<T>,
 }
 
 /// The content of a position.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Kept<T> {
     /// An entry.
     Entry(T),
     /// A command.
     Command(Arc<Command>),
+    /// An entry that was dropped because its tenant has too many bytes. Cursors of other tenants
+    /// may be of here.
+    Trimmed,
     /// Entries are missing here: no reader may read across it.
     Hole,
 }
@@ -144,6 +152,7 @@ pub struct Window<T> {
     /// When the last entry was appended that was dropped, or behind which some are missing: who
     /// knows everything since then finds everything later here. None: there was none.
     reach: Option<Reach>,
+    quotas: Quotas,
 }
 
 #[derive(Debug)]
@@ -151,9 +160,27 @@ struct Owned<T> {
     segment: Arc<Segment<T>>,
     bytes: usize,
     since: u64,
+    /// How many of its entries were neither dropped nor trimmed.
+    live: usize,
+    /// The tenants of its entries, and what they are charged with for them.
+    tenants: SmallVec<[(TenantId, usize); 1]>,
+    /// Nothing is appended to it any more.
+    is_closed: bool,
 }
 
-impl<T> Window<T> {
+impl<T> Owned<T> {
+    /// An entry of a tenant, of so many bytes.
+    fn charge(&mut self, tenant: TenantId, bytes: usize) {
+        self.bytes += bytes;
+        let mut known = self.tenants.iter_mut().rev();
+        match known.find(|(known, _)| *known == tenant) {
+            Some((_, charged)) => *charged += bytes,
+            None => self.tenants.push((tenant, bytes)),
+        }
+    }
+}
+
+impl<T: Clone> Window<T> {
     /// Bytes of a segment without its entries' own.
     const SEGMENT_BYTES: usize = Segment::<T>::BYTES;
 
@@ -163,6 +190,7 @@ impl<T> Window<T> {
         let ring = Ring {
             beginning,
             segments: Box::default(),
+            trimmed: Arc::default(),
         };
         let start = beginning.start;
         Self {
@@ -180,6 +208,7 @@ impl<T> Window<T> {
             gone: 0,
             end: start,
             reach: None,
+            quotas: Quotas::default(),
         }
     }
 
@@ -193,6 +222,7 @@ impl<T> Window<T> {
         (self.start, self.end) = (beginning.start, beginning.start);
         self.start_check = beginning.check;
         self.reach = None;
+        self.quotas.forget_entries();
         self.publish(true);
     }
 
@@ -227,6 +257,7 @@ impl<T> Window<T> {
             position,
             at,
             check,
+            tenant,
             ..
         } = item;
         if position <= self.end {
@@ -237,9 +268,14 @@ impl<T> Window<T> {
         self.end = position;
         if is_kept && let Some(open) = self.segments.back_mut() {
             open.segment.append(item, concerns);
-            open.bytes += bytes;
+            open.charge(tenant, bytes);
+            open.live += 1;
+            self.quotas.charge(tenant, bytes);
             self.bytes += bytes;
             self.len += 1;
+            if self.quotas.is_over(tenant) {
+                is_changed |= self.trim(tenant);
+            }
             while self.len > self.limits.entries {
                 is_changed |= self.drop_first();
             }
@@ -258,6 +294,7 @@ impl<T> Window<T> {
             position,
             at,
             check: Check::NONE,
+            tenant: TenantId::MAIN,
             body: Kept::Hole,
         };
         self.append(item, Concerns::All, 0);
@@ -301,11 +338,62 @@ impl<T> Window<T> {
         Some(first.at)
     }
 
+    /// A tenant may have so many bytes; none: as many as there are. It loses its own oldest entries
+    /// beyond.
+    pub fn set_quota(&mut self, tenant: TenantId, bytes: Option<usize>) {
+        self.quotas.set(tenant, bytes);
+        if self.quotas.is_over(tenant) {
+            let is_changed = self.trim(tenant);
+            self.publish(is_changed);
+        }
+    }
+
+    /// The bytes of a tenant's entries.
+    #[must_use]
+    pub fn bytes_of(&self, tenant: TenantId) -> usize {
+        self.quotas.bytes_of(tenant)
+    }
+
+    /// How many entries were dropped because their tenants had too many bytes.
+    #[must_use]
+    pub fn trimmed(&self) -> u64 {
+        self.quotas.count
+    }
+
+    /// Drops the oldest entries of a tenant that has too many bytes, segment by segment. Their
+    /// positions and checks stay, for cursors of others. Returns whether a segment changed.
+    fn trim(&mut self, tenant: TenantId) -> bool {
+        let target = self.quotas.target(tenant);
+        let mut is_changed = false;
+        for index in 0..self.segments.len() {
+            if self.quotas.bytes_of(tenant) <= target {
+                break;
+            }
+            let from = if index == 0 { self.gone } else { 0 };
+            let owned = &mut self.segments[index];
+            let mut tenants = owned.tenants.iter();
+            let Some(at) = tenants.position(|(known, _)| *known == tenant) else {
+                continue;
+            };
+            let (_, bytes) = owned.tenants.remove(at);
+            let (segment, trimmed) = owned.segment.without(tenant, from);
+            (owned.segment, owned.is_closed) = (Arc::new(segment), true);
+            owned.bytes -= bytes;
+            owned.live -= trimmed.entries;
+            self.bytes -= bytes;
+            self.len -= trimmed.entries;
+            self.quotas.trim(tenant, bytes, &trimmed, self.start);
+            is_changed = true;
+        }
+        is_changed
+    }
+
     /// Ensures an open segment with room for an entry of so many bytes. Returns false where the
     /// entry alone exceeds the bound.
     fn make_room(&mut self, now: u64, bytes: usize, is_changed: &mut bool) -> bool {
         let mut is_open = self.segments.back().is_some_and(|open| {
             open.segment.len() < SEGMENT_ENTRIES
+                && !open.is_closed
                 && open.bytes - Self::SEGMENT_BYTES < self.limits.bytes / BYTES_PART
                 && now.saturating_sub(open.since) < self.limits.age.div_ceil(AGE_PART).max(1)
         });
@@ -325,6 +413,9 @@ impl<T> Window<T> {
                 segment: Arc::new(Segment::new()),
                 bytes: Self::SEGMENT_BYTES,
                 since: now,
+                live: 0,
+                tenants: SmallVec::new(),
+                is_closed: false,
             });
             self.bytes += Self::SEGMENT_BYTES;
             *is_changed = true;
@@ -345,7 +436,7 @@ impl<T> Window<T> {
 
     /// Drops the first entry; returns whether its segment was dropped with it.
     fn drop_first(&mut self) -> bool {
-        let Some(Owned { segment, .. }) = self.segments.front() else {
+        let Some(Owned { segment, live, .. }) = self.segments.front_mut() else {
             return false;
         };
         if self.gone + 1 >= segment.len() {
@@ -356,25 +447,32 @@ impl<T> Window<T> {
             self.start_check = Some(item.check);
             self.reach = Reach::later(self.reach, item.at);
             self.gone += 1;
-            self.len -= 1;
+            if !matches!(item.body, Kept::Trimmed) {
+                *live -= 1;
+                self.len -= 1;
+            }
         }
         false
     }
 
     /// Drops the first segment, if there is one.
     fn drop_first_segment(&mut self) -> bool {
-        let Some(Owned { segment, bytes, .. }) = self.segments.pop_front() else {
+        let Some(first) = self.segments.pop_front() else {
             return false;
         };
+        let Owned { segment, bytes, .. } = &first;
         let len = segment.len();
         if let Some(last) = segment.get(len.wrapping_sub(1)) {
             self.start = last.position;
             self.start_check = Some(last.check);
             self.reach = Reach::later(self.reach, last.at);
         }
-        self.len -= len - self.gone;
+        self.len -= first.live;
         self.gone = 0;
         self.bytes -= bytes;
+        for (tenant, bytes) in first.tenants {
+            self.quotas.release(tenant, bytes);
+        }
         true
     }
 
@@ -389,6 +487,7 @@ impl<T> Window<T> {
                     ..self.beginning
                 },
                 segments: segments.map(|owned| Arc::clone(&owned.segment)).collect(),
+                trimmed: self.quotas.trimmed(),
             }));
         }
         self.shared.start.store(self.start, Ordering::Release);

@@ -64,6 +64,7 @@ fn a_window_costs_little_more_than_its_entries() {
                 position: one.position,
                 at: 0,
                 check: Check::of(one.data()),
+                tenant: TenantId::MAIN,
                 body: Kept::Entry(logged.clone()),
             };
             window.append(item, Concerns::Rooms(&keys), one.memory());

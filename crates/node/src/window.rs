@@ -264,7 +264,8 @@ impl Snapshot {
                 Kept::Command(command) => {
                     writer.command(at, &saved::write(&command.selection))?;
                 }
-                Kept::Hole => writer.hole(at)?,
+                // Its tenant has to know that it is missing.
+                Kept::Trimmed | Kept::Hole => writer.hole(at)?,
             }
         }
         writer.end().map(drop)

@@ -72,6 +72,8 @@ crate::labels! {
         Epoch = "epoch",
         /// Some of it is no longer known.
         Age = "age",
+        /// The same: its tenant has more in the window than it may.
+        Trimmed = "trimmed",
         /// The cursor is of an entry that does not exist.
         Ahead = "ahead",
         /// It is so much that fetching is cheaper.

@@ -267,8 +267,8 @@ impl<P: Peer> Shard<P> {
             return Ok(Reached::End);
         }
         let (tenant, view) = (grants.tenant(), settings.window.view());
-        if *upto < view.start() {
-            let position = view.start().min(until);
+        if *upto < view.start_of(tenant) {
+            let position = view.start_of(tenant).min(until);
             return Ok(Reached::Gap(position, GapCause::Window));
         }
         let wanted = registry.wanted(&session.own, WANTED);
@@ -320,7 +320,7 @@ impl<P: Peer> Shard<P> {
             let logged = match &item.body {
                 Kept::Entry(logged) => logged,
                 // It had its own turn, for all sessions.
-                Kept::Command(_) => continue,
+                Kept::Command(_) | Kept::Trimmed => continue,
                 Kept::Hole => {
                     reached = Ok(Reached::Gap(item.position, GapCause::Broker));
                     break;

@@ -63,15 +63,20 @@ impl<P: Peer> Shard<P> {
         let Some(first) = batch.first().map(|first| first.tenant) else {
             return;
         };
-        if batch.iter().any(|publication| publication.tenant != first) {
-            let tenants: BTreeSet<_> = batch.iter().map(|one| one.tenant).collect();
-            for tenant in tenants {
-                let item = Item::Publications(Arc::clone(&batch));
-                self.lanes.push(tenant, item);
-            }
-            return;
+        if batch[1..].iter().any(|other| other.tenant != first) {
+            return self.publish_split(&batch);
         }
         self.lanes.push(first, Item::Publications(batch));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_split(&mut self, batch: &Arc<[Publication]>) {
+        let tenants: BTreeSet<_> = batch.iter().map(|one| one.tenant).collect();
+        for tenant in tenants {
+            let item = Item::Publications(Arc::clone(batch));
+            self.lanes.push(tenant, item);
+        }
     }
 
     /// Whether there is something to deliver.
@@ -112,6 +117,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Does the same for the current lane. Returns the work done, in writes.
+    #[inline]
     fn fan_out_lane(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) -> usize {
         // What precedes their turn may have been matched before a client was answered.
         self.list_unhanded();

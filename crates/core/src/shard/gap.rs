@@ -207,7 +207,7 @@ impl<P: Peer> Shard<P> {
         self.lanes.current.passed = self.lanes.passed().max(upto);
         let held = self.holds.get(key).map(|hold| hold.upto);
         match held {
-            Some(held) if self.has_hole(held, upto) => {
+            Some(held) if self.has_hole(id, held, upto) => {
                 if let Some(hold) = self.holds.get_mut(key) {
                     hold.gap = number;
                 }
@@ -231,11 +231,12 @@ impl<P: Peer> Shard<P> {
 
     /// Whether somebody who reads the window after a position learns that something is missing up to
     /// another one.
-    fn has_hole(&self, after: u64, upto: u64) -> bool {
+    fn has_hole(&self, id: ConnectionId, after: u64, upto: u64) -> bool {
         let (view, nothing) = (self.settings.window.view(), Wanted::default());
         let items = view.after(after, Some(&nothing));
         let mut items = items.take_while(|item| item.position <= upto);
-        after < view.start() || items.any(|item| matches!(item.body, Kept::Hole))
+        after < view.start_of(self.tenant_of(id))
+            || items.any(|item| matches!(item.body, Kept::Hole))
     }
 
     /// Sends the event about a gap after which a session goes on where it is.

@@ -141,6 +141,7 @@ impl From<Unknown> for NotRecovered {
         match unknown {
             Unknown::Epoch => Self::Epoch,
             Unknown::Age => Self::Age,
+            Unknown::Trimmed => Self::Trimmed,
             Unknown::Ahead => Self::Ahead,
         }
     }

@@ -141,7 +141,8 @@ impl<P: Peer> Shard<P> {
         let own = (target, view.cursor(target));
         let is_enabled = self.settings.recovery.enabled;
         let found = if is_enabled {
-            view.find(&from).map_err(NotRecovered::from)
+            view.find_of(self.tenant_of(id), &from)
+                .map_err(NotRecovered::from)
         } else {
             Err(NotRecovered::Off)
         };
@@ -175,7 +176,8 @@ impl<P: Peer> Shard<P> {
 
     /// A subscription is sent what follows a cursor.
     fn add_floor(&mut self, key: SessionKey, subscription: SubscriptionId, since: Cursor) {
-        let found = self.settings.window.view().find(&since);
+        let tenant = self.tenant_of(ConnectionId(key.slot));
+        let found = self.settings.window.view().find_of(tenant, &since);
         let opened = self.registry.heard_since(subscription);
         let Some(replay) = self.holds.replay_mut(key) else {
             return;
@@ -266,8 +268,12 @@ impl<P: Peer> Shard<P> {
         };
         let (key, tenant) = (self.sessions.key(id.0), grants.tenant());
         let view = self.settings.window.view();
-        if counting.upto < view.start() {
-            replay.fail(NotRecovered::Age);
+        if counting.upto < view.start_of(tenant) {
+            let is_trimmed = counting.upto >= view.start();
+            replay.fail(match is_trimmed {
+                true => NotRecovered::Trimmed,
+                false => NotRecovered::Age,
+            });
             return true;
         }
         let wanted = self.registry.wanted(&session.own, WANTED);
@@ -298,6 +304,8 @@ impl<P: Peer> Shard<P> {
             }
             units += cost::LOOK;
             match &item.body {
+                // Another tenant's.
+                Kept::Trimmed => {}
                 Kept::Hole => replay.fail(NotRecovered::Age),
                 Kept::Command(command) => {
                     units += 2 * command.selection.units();

@@ -9,7 +9,7 @@ use ht_proto::room::Room;
 
 use crate::Hasher;
 use crate::index::Matching;
-use crate::window::{Concerns, Item};
+use crate::window::{Concerns, Item, Kept};
 
 /// Entries in a segment.
 pub(super) const SEGMENT_ENTRIES: usize = 256;
@@ -113,16 +113,16 @@ impl<T> Segment<T> {
             .store(len + usize::from(is_written), Ordering::Release);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
     fn note(&self, key: &Key) {
         self.rooms.insert(key.hash);
         self.shapes.insert(key.shape);
         if key.is_starred {
             self.starred.insert(key.shape);
         }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
     }
 
     pub(super) fn get(&self, index: usize) -> Option<&Item<T>> {
@@ -155,6 +155,52 @@ impl<T> Segment<T> {
                 .iter()
                 .any(|key| self.shapes.may_have(key.shape))
     }
+}
+
+impl<T: Clone> Segment<T> {
+    /// The same without the entries of a tenant, of which those before `from` were dropped already.
+    /// The filter is as it was: it may find more than there is.
+    pub(super) fn without(&self, tenant: TenantId, from: usize) -> (Self, TrimmedEntries) {
+        let mut trimmed = TrimmedEntries::default();
+        let len = self.len();
+        let keep = |(index, slot): (usize, &OnceLock<Item<T>>)| {
+            let Some(item) = slot.get().filter(|_| index < len) else {
+                return OnceLock::new();
+            };
+            let is_own = item.tenant == tenant && !matches!(item.body, Kept::Hole);
+            let is_live = is_own && !matches!(item.body, Kept::Trimmed);
+            if is_live && index >= from {
+                trimmed.entries += 1;
+                trimmed.last = item.position;
+            }
+            let body = match is_own {
+                true => Kept::Trimmed,
+                false => item.body.clone(),
+            };
+            OnceLock::from(Item { body, ..*item })
+        };
+        let segment = Self {
+            items: self.items.iter().enumerate().map(keep).collect(),
+            len: AtomicUsize::new(len),
+            rooms: self.rooms.clone(),
+            shapes: self.shapes.clone(),
+            starred: self.starred.clone(),
+            is_for_all: AtomicBool::new(self.is_for_all.load(Ordering::Relaxed)),
+        };
+        (segment, trimmed)
+    }
+}
+
+/// Entries that were dropped because their tenant has too many bytes.
+#[derive(Debug, Default)]
+pub(super) struct TrimmedEntries {
+    pub(super) entries: usize,
+    /// The position of the last one.
+    pub(super) last: u64,
+}
+
+fn copied(bits: &AtomicU64) -> AtomicU64 {
+    AtomicU64::new(bits.load(Ordering::Relaxed))
 }
 
 /// A Bloom filter of 2 KiB. With 256 hashes its false positive rate is one in a hundred thousand.
@@ -191,6 +237,13 @@ impl Bloom {
     }
 }
 
+impl Clone for Bloom {
+    /// Only the thread that inserts may do so.
+    fn clone(&self) -> Self {
+        Self(Box::new(std::array::from_fn(|word| copied(&self.0[word]))))
+    }
+}
+
 impl Default for Bloom {
     fn default() -> Self {
         Self(Box::new([const { AtomicU64::new(0) }; Self::WORDS]))
@@ -203,6 +256,16 @@ struct Shapes {
     hashes: [AtomicU64; Self::MOST],
     /// How many there are, or more than fit.
     len: AtomicUsize,
+}
+
+impl Clone for Shapes {
+    /// Only the thread that inserts may do so.
+    fn clone(&self) -> Self {
+        Self {
+            hashes: std::array::from_fn(|at| copied(&self.hashes[at])),
+            len: AtomicUsize::new(self.len.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 impl Shapes {

@@ -1,6 +1,7 @@
 //! The window against a naive model, and its bounds.
 
 mod cursors;
+mod quotas;
 mod threads;
 
 use ht_proto::entry::{Epoch, TenantId};
@@ -28,6 +29,7 @@ fn item(position: u64, at: u64, body: u64) -> Item<u64> {
         position,
         at,
         check: Check::of(&position.to_be_bytes()),
+        tenant: TenantId::MAIN,
         body: Kept::Entry(body),
     }
 }
@@ -35,7 +37,7 @@ fn item(position: u64, at: u64, body: u64) -> Item<u64> {
 /// The epoch of all windows here.
 const BEGINNING: Beginning = Beginning::of(Epoch::from_random(7));
 
-fn window<T>(limits: WindowLimits) -> Window<T> {
+fn window<T: Clone>(limits: WindowLimits) -> Window<T> {
     Window::new(limits, BEGINNING)
 }
 

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use ht_proto::cursor::{Check, Cursor};
-use ht_proto::entry::{Epoch, Position};
+use ht_proto::entry::{Epoch, Position, TenantId};
 
+use crate::window::quotas::Trimmed;
 use crate::window::segment::{Segment, Wanted};
 use crate::window::{Beginning, Item, Window, WindowLimits};
 
@@ -24,6 +25,9 @@ pub(super) struct Ring<T> {
     /// Its start is the last entry that was dropped when this was made.
     pub(super) beginning: Beginning,
     pub(super) segments: Box<[Arc<Segment<T>>]>,
+    /// Tenants that had too many bytes, each with the position of its last entry that was dropped
+    /// for that.
+    pub(super) trimmed: Arc<Trimmed>,
 }
 
 /// What a reader of a [`View`] comes to next.
@@ -45,7 +49,7 @@ impl<T> Clone for Reader<T> {
     }
 }
 
-impl<T> Default for Reader<T> {
+impl<T: Clone> Default for Reader<T> {
     /// Of a window that stays empty.
     fn default() -> Self {
         let beginning = Beginning::of(Epoch::from_random(0));
@@ -80,6 +84,8 @@ pub enum Unknown {
     Epoch,
     /// Entries after it were dropped.
     Age,
+    /// Entries of its tenant after it were dropped, because that had too many bytes.
+    Trimmed,
     /// It is after the last entry.
     Ahead,
 }
@@ -97,6 +103,17 @@ impl<T> View<T> {
     #[must_use]
     pub fn start(&self) -> u64 {
         self.start
+    }
+
+    /// The same for a tenant's own entries, of which more may have been dropped.
+    #[must_use]
+    pub fn start_of(&self, tenant: TenantId) -> u64 {
+        let trimmed = &self.ring.trimmed;
+        if trimmed.is_empty() {
+            return self.start;
+        }
+        let trimmed = trimmed.get(&tenant).copied().unwrap_or(0);
+        trimmed.max(self.start)
     }
 
     /// The position of the last entry; [`Self::start`] where there is none.
@@ -164,6 +181,21 @@ impl<T> View<T> {
             }
             // Another entry had this position when the cursor was given.
             Some(_) => Err(Unknown::Epoch),
+        }
+    }
+
+    /// The same for a cursor of a tenant's client.
+    ///
+    /// # Errors
+    /// As above, or if entries of the tenant after it were dropped because it had too many bytes.
+    pub fn find_of(&self, tenant: TenantId, cursor: &Cursor) -> Result<u64, Unknown> {
+        let position = self.find(cursor)?;
+        let start = self.start_of(tenant);
+        // The rest of an entry was dropped with it.
+        let is_cut = position == start && start > self.start && cursor.part.is_some();
+        match position < start || is_cut {
+            true => Err(Unknown::Trimmed),
+            false => Ok(position),
         }
     }
 

@@ -110,7 +110,7 @@ impl From<Unknown> for ResumeOutcome {
     fn from(unknown: Unknown) -> Self {
         match unknown {
             Unknown::Epoch => Self::Epoch,
-            Unknown::Age => Self::Age,
+            Unknown::Age | Unknown::Trimmed => Self::Age,
             Unknown::Ahead => Self::Ahead,
         }
     }

@@ -134,6 +134,9 @@ impl Lanes {
     #[inline]
     pub(in crate::shard) fn push(&mut self, tenant: TenantId, item: Item) {
         let handed = self.handed;
+        if self.current.tenant == tenant && self.parked.is_empty() {
+            return self.current.push(item, handed);
+        }
         self.get_mut(tenant).push(item, handed);
         self.list(tenant);
     }
@@ -254,20 +257,24 @@ impl Lanes {
     }
 
     /// A round of the current lane begins.
+    #[inline]
     pub(super) fn begin_round(&mut self) {
         self.current.reset();
-        if self.current.lacks_buffers()
-            && let Some(buffers) = self.spare.take()
-        {
-            self.current.set_buffers(buffers);
+        if !self.parked.is_empty() && self.current.lacks_buffers() {
+            let buffers = self.spare.take();
+            self.current.set_buffers(buffers.unwrap_or_default());
         }
     }
 
     /// The current lane has nothing to do. Where there are others it keeps no memory for rounds.
+    #[inline]
     pub(super) fn rest(&mut self) {
-        if self.parked.is_empty() {
-            return;
+        if !self.parked.is_empty() {
+            self.give_back();
         }
+    }
+
+    fn give_back(&mut self) {
         let buffers = self.current.take_buffers();
         if self.spare.is_none() {
             self.spare = Some(buffers);

@@ -140,6 +140,7 @@ impl Lane {
     }
 
     /// Queues an item. Everything up to `handed` was queued before.
+    #[inline]
     pub(super) fn push(&mut self, item: Item, handed: u64) {
         if item.has_position() {
             self.passed = self.passed(handed);

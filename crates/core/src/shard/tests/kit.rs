@@ -473,6 +473,7 @@ impl World {
             position,
             at: self.now,
             check: Check::of(&position.to_be_bytes()),
+            tenant: command.selection.tenant,
             body: Kept::Command(Arc::clone(&command)),
         };
         self.window.append(item, Concerns::All, command.bytes);

@@ -50,6 +50,7 @@ impl World {
                 position: publication.position,
                 at: self.now,
                 check: publication.cursor.check,
+                tenant: publication.tenant,
                 body: Kept::Entry(logged.clone()),
             };
             self.window.append(item, Concerns::Rooms(&keys), 1_000);
