@@ -19,6 +19,7 @@ mod owner;
 mod postgres;
 mod publish;
 mod serve;
+mod tenant;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -62,6 +63,8 @@ enum Command {
     Bench(bench::Args),
     /// Print a configuration file with all defaults, or the reference of the settings or metrics
     Config(config::Args),
+    /// Add, list, check, suspend and remove tenants
+    Tenant(tenant::Args),
     /// Print the SQL of the log in PostgreSQL
     Postgres(postgres::Args),
     /// Run a demo on this machine: gateway, a small backend and a web page
@@ -82,6 +85,7 @@ impl Cli {
             Command::Listen(args) => listen::run(args),
             Command::Bench(args) => bench::run(&args),
             Command::Config(args) => config::run(&args),
+            Command::Tenant(args) => tenant::run(args),
             Command::Postgres(args) => postgres::run(&args),
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(&args),

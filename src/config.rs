@@ -25,6 +25,7 @@ mod service_links;
 mod settings;
 mod sizes;
 mod table;
+pub(crate) mod tenants;
 mod unclosed;
 
 use std::collections::BTreeMap;
@@ -35,13 +36,19 @@ use ht_backend::config::BackendConfig;
 use ht_broker::config::{NatsConfig, PostgresConfig, RabbitMqConfig, RedisConfig};
 use ht_node::config::ServerConfig;
 
-pub(crate) use kind::{first_key, period};
+pub(crate) use kind::{first_key, period, quoted};
+pub(crate) use tenants::files::{Stamp as TenantStamp, stamp as tenant_stamp};
+pub(crate) use tenants::{
+    Document as TenantDocument, TENANTS_MAX, json_schema as tenant_schema, tenant_in,
+    tenant_of_json,
+};
 
 pub use brokers::Engine;
 pub use docs::{markdown, toml};
 pub use live::{Changes, Written};
 pub use log::{Format, Level, LogConfig};
 pub use mistake::Mistakes;
+pub use tenants::{Tenancy, TenantSource};
 
 use layers::{FILE_VARIABLE, Layers, Variable};
 use mistake::WrittenAt;
@@ -67,6 +74,8 @@ pub struct Config {
     pub nats: Option<NatsConfig>,
     /// For Redis, as the log instead of RabbitMQ.
     pub redis: Option<RedisConfig>,
+    /// Where the tenants come from.
+    pub tenancy: Tenancy,
     /// For the log.
     pub log: LogConfig,
     /// The settings as they were written, to be compared when they are read again.
@@ -130,6 +139,10 @@ impl Sources {
         }
         let complete = self.read_file(&variables, &mut layers, &mut mistakes, &mut notes);
         notes.push(environment);
+        let environment = variables.iter();
+        let environment = environment
+            .map(|(name, variable)| (name.clone(), variable.text.clone()))
+            .collect();
         let unused = legacy::unused(&layers, &variables, dotenv == Dotenv::Named);
         notes.extend(dotenv_notes(&variables, &unused));
         variables.retain(|name, _| !unused.contains(name));
@@ -140,7 +153,10 @@ impl Sources {
         // A setting in an unreadable part of the file is not missing.
         if complete {
             build::check(&values, &mut mistakes);
+            tenants::check(&values, &layers.tenants, &mut mistakes);
         }
+        let tenancy = Tenancy::of(&values, layers.tenants, environment, &self.folder);
+        let list = tenancy.at_start(&mut mistakes);
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
@@ -149,7 +165,12 @@ impl Sources {
             notes.push(format!("variables of the Python version in use: {names}"));
         }
         notes.extend(legacy.notes);
-        Ok(build::config(values, legacy.headers, notes))
+        Ok(build::config(
+            values,
+            legacy.headers,
+            (tenancy, list),
+            notes,
+        ))
     }
 
     /// The environment, and below it the gateway's variables of an `.env` file; and how that file was
@@ -318,12 +339,20 @@ fn dotenv_notes(variables: &BTreeMap<String, Variable>, unused: &[String]) -> Ve
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
+    read_text_up_to(path, FILE_BYTES_MAX)
+}
+
+/// Reads a file of at most so many bytes.
+fn read_text_up_to(path: &Path, bytes_max: u64) -> Result<String, String> {
     let metadata = fs::metadata(path).map_err(|cause| plain(&cause))?;
     if metadata.is_dir() {
         return Err("it is a folder".to_owned());
     }
-    if metadata.len() > FILE_BYTES_MAX {
-        return Err("it is larger than 4 MiB, so it is probably another file".to_owned());
+    if metadata.len() > bytes_max {
+        let most = bytes_max >> 10;
+        return Err(format!(
+            "it is larger than {most} KiB, so it is probably another file"
+        ));
     }
     let bytes = fs::read(path).map_err(|cause| plain(&cause))?;
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())

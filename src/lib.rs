@@ -6,3 +6,5 @@ mod logging;
 mod process;
 mod reload;
 mod systemd;
+#[allow(dead_code)]
+mod tenants;

@@ -11,14 +11,14 @@ use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     NodesConfig, Origins, OriginsWritten, PermissionsConfig, PublicConfig, ReadinessConfig,
     RecoveryConfig, RecoverySettings, ResumeConfig, Secret, ServerConfig, ServerLimits, TcpOptions,
-    TenantsConfig,
+    TenantConfig, TenantsConfig,
 };
 
-use crate::config::kind::HeaderChange;
+use crate::config::kind::{HeaderChange, TenantsFrom};
 use crate::config::log::RabbitMqLog;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
-use crate::config::{Config, LogConfig, Written, brokers, memory, nodes, reach, sizes};
+use crate::config::{Config, LogConfig, Tenancy, Written, brokers, memory, nodes, reach, sizes};
 
 /// Checks rules between settings.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
@@ -45,21 +45,32 @@ fn check_backend(values: &Values, mistakes: &mut Mistakes) {
     let url = &values.backend_url;
     match &url.value {
         None if mistakes.about("backend.url") => {}
+        // Then there is no tenant main.
+        None if values.tenants_source.value != TenantsFrom::None => {}
         None => mistakes.add(
             &url.place,
             "backend.url",
             "this setting is missing: set the URL of your HTTP API, such as \
              url = \"http://localhost:8000/api/\" under [backend], or HT_BACKEND__URL",
         ),
-        Some(text) if text.starts_with("https://") && values.backend_socket.value.is_some() => {
-            mistakes.add(
-                &values.backend_socket.place,
-                "backend.socket",
-                "over a unix socket backend.url must begin with http://, not https://",
-            );
-        }
-        Some(text) if text.starts_with("https://") => check_ca_file(values, mistakes),
-        Some(_) => {}
+        Some(_) => check_transport(values, mistakes),
+    }
+}
+
+/// Checks how the API is reached.
+pub(crate) fn check_transport(values: &Values, mistakes: &mut Mistakes) {
+    let url = values.backend_url.value.as_deref().unwrap_or_default();
+    if !url.starts_with("https://") {
+        return;
+    }
+    if values.backend_socket.value.is_some() {
+        mistakes.add(
+            &values.backend_socket.place,
+            "backend.socket",
+            "over a unix socket backend.url must begin with http://, not https://",
+        );
+    } else {
+        check_ca_file(values, mistakes);
     }
 }
 
@@ -85,7 +96,12 @@ fn same_address(one: &Listen, other: &Listen) -> bool {
 }
 
 /// Builds the configuration from checked values.
-pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, mut notes: Vec<String>) -> Config {
+pub(crate) fn config(
+    values: Values,
+    legacy: Vec<HeaderChange>,
+    (tenancy, list): (Tenancy, Vec<TenantConfig>),
+    mut notes: Vec<String>,
+) -> Config {
     if let [Secret(key)] = values.internal_api_key.value.as_slice()
         && key.contains(',')
     {
@@ -98,7 +114,8 @@ pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, mut notes: Vec<S
     notes.extend(resume_notes(&values));
     Config {
         written: Written::new(values.clone(), legacy.clone()),
-        server: server(&values),
+        server: server(&values, list),
+        tenancy,
         rabbitmq: brokers::rabbitmq(&values),
         postgres: brokers::postgres(&values),
         nats: brokers::nats(&values),
@@ -139,7 +156,7 @@ fn resume_notes(values: &Values) -> Vec<String> {
     notes
 }
 
-fn server(values: &Values) -> ServerConfig {
+fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
     let mode = values.listen_mode.value;
     ServerConfig {
         listen: with_mode(&values.listen.value, mode),
@@ -257,7 +274,11 @@ fn server(values: &Values) -> ServerConfig {
             max_age: values.resume_max_age.value,
             secrets: values.resume_secret.value.clone(),
         },
-        tenants: TenantsConfig::default(),
+        tenants: TenantsConfig {
+            is_enabled: values.tenants_source.value != TenantsFrom::None,
+            default: values.tenants_default.value.0.clone(),
+            list: tenants,
+        },
         permissions: PermissionsConfig {
             recheck: values.permissions_recheck.value,
             // The other half is for clients that connect.
@@ -294,7 +315,8 @@ fn with_mode(listen: &Listen, mode: u32) -> Listen {
     }
 }
 
-fn backend(values: Values, legacy: Vec<HeaderChange>) -> BackendConfig {
+/// The calls to an API.
+pub(crate) fn backend(values: Values, legacy: Vec<HeaderChange>) -> BackendConfig {
     BackendConfig {
         url: values.backend_url.value.unwrap_or_default(),
         socket: values.backend_socket.value,

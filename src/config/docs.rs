@@ -7,6 +7,7 @@ use crate::config::secret_file::file_of;
 use crate::config::sections::SECTIONS;
 use crate::config::settings::{described, is_live, is_secret};
 use crate::config::table::Described;
+use crate::config::tenants;
 
 const INTRODUCTION: &str = include_str!("docs/introduction.md");
 const HEADERS: &str = include_str!("docs/headers.md");
@@ -52,8 +53,10 @@ pub fn markdown() -> String {
                 );
             }
         }
-        if *section == "backend" {
-            out.push_str(HEADERS);
+        match *section {
+            "backend" => out.push_str(HEADERS),
+            "tenants" => out.push_str(&tenants::markdown()),
+            _ => {}
         }
     }
     out.push_str(LEGACY);

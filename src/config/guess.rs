@@ -26,15 +26,15 @@ pub(crate) fn variable(name: &str) -> String {
     sentence(nearest(&split, &known).map(variable_of))
 }
 
-/// The same for an unknown setting in the file.
-pub(crate) fn setting(key: &str) -> String {
-    let known = settings();
+/// The same for an unknown setting in the file, of which `keys` are known.
+pub(crate) fn setting(key: &str, keys: &[&str]) -> String {
+    let known = names_of(keys);
     sentence(nearest(&[parts(key)], &known).map(str::to_owned))
 }
 
 /// The same for an unknown section in the file.
-pub(crate) fn section(key: &str) -> String {
-    let mut known: Vec<_> = KEYS.iter().map(|key| section_of(key).to_owned()).collect();
+pub(crate) fn section(key: &str, keys: &[&str]) -> String {
+    let mut known: Vec<_> = keys.iter().map(|key| section_of(key).to_owned()).collect();
     known.retain(|section| !section.is_empty());
     known.dedup();
     sentence(nearest(&[parts(key)], &known).map(str::to_owned))
@@ -46,9 +46,17 @@ fn sentence(guess: Option<String>) -> String {
 
 /// Every name that a setting can be written under.
 fn settings() -> Vec<String> {
-    let keys = KEYS.iter().map(|key| (*key).to_owned());
-    let files = secrets().map(file_of);
-    let short = SHORT.iter().map(|(short, _)| (*short).to_owned());
+    names_of(KEYS)
+}
+
+/// The same of these settings.
+fn names_of(keys: &[&str]) -> Vec<String> {
+    let files = secrets()
+        .filter(|secret| keys.contains(secret))
+        .map(file_of);
+    let short = SHORT.iter().filter(|(_, key)| keys.contains(key));
+    let short = short.map(|(short, _)| (*short).to_owned());
+    let keys = keys.iter().map(|key| (*key).to_owned());
     keys.chain(files).chain(short).collect()
 }
 
@@ -134,18 +142,18 @@ mod tests {
     #[test]
     fn settings_and_sections_of_the_file_are_guessed_alike() {
         for (found, guess) in [
-            (setting("thread"), "threads"),
-            (setting("limits.mesage_bytes"), "limits.message_bytes"),
-            (setting("bakend.url"), "backend.url"),
-            (setting("api_key"), "internal.api_key"),
-            (setting("server.threads"), "threads"),
-            (setting("url"), ""),
-            (setting("backend.colour"), ""),
-            (section("limit"), "limits"),
-            (section("bakend"), "backend"),
-            (section("backend.hooks"), "hooks"),
-            (section("frontend.colours"), ""),
-            (section("colours"), ""),
+            (setting("thread", KEYS), "threads"),
+            (setting("limits.mesage_bytes", KEYS), "limits.message_bytes"),
+            (setting("bakend.url", KEYS), "backend.url"),
+            (setting("api_key", KEYS), "internal.api_key"),
+            (setting("server.threads", KEYS), "threads"),
+            (setting("url", KEYS), ""),
+            (setting("backend.colour", KEYS), ""),
+            (section("limit", KEYS), "limits"),
+            (section("bakend", KEYS), "backend"),
+            (section("backend.hooks", KEYS), "hooks"),
+            (section("frontend.colours", KEYS), ""),
+            (section("colours", KEYS), ""),
         ] {
             let expected = match guess {
                 "" => String::new(),
@@ -159,7 +167,7 @@ mod tests {
     fn every_setting_is_its_own_guess() {
         for known in settings() {
             let guess = format!("; did you mean {known}?");
-            assert_eq!(setting(&known), guess);
+            assert_eq!(setting(&known, KEYS), guess);
             let guess = format!("; did you mean {}?", variable_of(&known));
             assert_eq!(variable(&variable_of(&known)), guess);
         }

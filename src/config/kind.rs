@@ -10,6 +10,7 @@ mod number;
 mod postgres;
 mod redis;
 mod restricted;
+mod tenants;
 mod text;
 
 pub(crate) use address::{Address, AmqpUrl, BaseUrl};
@@ -20,7 +21,8 @@ pub(crate) use nats::{Credentials, NatsUrl, StreamName, SubjectName};
 pub(crate) use number::{Count, Flag, Memory, Period, Size, period};
 pub(crate) use postgres::{PostgresUrl, SchemaName};
 pub(crate) use redis::RedisUrl;
-pub(crate) use restricted::RestrictedKeys;
+pub(crate) use restricted::{RestrictedKeys, rights};
+pub(crate) use tenants::{DefaultTenant, TenantDefault, TenantsFrom};
 pub(crate) use text::{
     Call, Choice, Choose, File, Mode, Name, NodeName, Password, QueueName, RelativePath, Steps,
     UrlPath,
@@ -42,6 +44,11 @@ pub(crate) trait Kind {
 
     /// The value as it is written in the file.
     fn show(&self, value: &Self::Value) -> String;
+
+    /// What may be written, as a JSON schema.
+    fn schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
+    }
 
     /// Reads and notes every mistake.
     fn take(&self, node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<Self::Value> {

@@ -13,13 +13,23 @@ use crate::config::service_links::is_service_link;
 use crate::config::settings::KEYS;
 use crate::config::table::Lookup;
 
+/// The name of the tables of tenants.
+pub(crate) const TENANT: &str = "tenant";
+
+/// Beginning of the variables that tenants may refer to, whoever wrote them.
+pub(crate) const TENANT_VARIABLES: &str = "HT_TENANT_";
+
 /// The variable that names the configuration file; it is no setting.
 pub(crate) const FILE_VARIABLE: &str = "HT_CONFIG";
 
 /// Everything that was written, the strongest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Layers {
+    /// The settings that there are.
+    keys: &'static [&'static str],
     written: BTreeMap<&'static str, Vec<Node>>,
+    /// The tables `[[tenant]]` of the file.
+    pub(crate) tenants: Vec<Node>,
     /// Base folder of the paths of secrets.
     folder: PathBuf,
 }
@@ -33,6 +43,12 @@ pub(crate) struct Variable {
     pub(crate) place: WrittenAt,
 }
 
+impl Default for Layers {
+    fn default() -> Self {
+        Self::of_process_in(Path::new(""))
+    }
+}
+
 impl Lookup for Layers {
     fn of(&self, key: &str) -> impl Iterator<Item = &Node> {
         self.written.get(key).into_iter().flatten()
@@ -42,8 +58,15 @@ impl Lookup for Layers {
 impl Layers {
     /// Nothing yet, for a process in this folder.
     pub(crate) fn of_process_in(folder: &Path) -> Self {
+        Self::of_settings(KEYS, folder)
+    }
+
+    /// The same for these settings.
+    pub(crate) fn of_settings(keys: &'static [&'static str], folder: &Path) -> Self {
         Self {
+            keys,
             written: BTreeMap::new(),
+            tenants: Vec::new(),
             folder: folder.to_owned(),
         }
     }
@@ -67,7 +90,7 @@ impl Layers {
     ) -> Vec<&'a str> {
         let mut links = Vec::new();
         for (name, variable) in variables {
-            if !name.starts_with("HT_") || name == FILE_VARIABLE {
+            if !name.starts_with("HT_") || name == FILE_VARIABLE || is_of_a_tenant(name) {
                 continue;
             }
             let short = SHORT.iter().find(|(short, _)| variable_of(short) == *name);
@@ -134,12 +157,28 @@ impl Layers {
         let entries = parse_file(text, path, mistakes);
         let valid = mistakes.0.len() == before;
         if valid {
-            self.table("", entries, mistakes);
+            let (tenants, settings) = entries.into_iter().partition(is_tenants);
+            self.put_tenants(tenants);
+            self.table("", settings, mistakes);
         }
         valid
     }
 
-    fn table(&mut self, above: &str, entries: Vec<(String, Node)>, mistakes: &mut Mistakes) {
+    fn put_tenants(&mut self, tables: Vec<(String, Node)>) {
+        for (_, node) in tables {
+            if let Value::List(items) = node.value {
+                self.tenants.extend(items);
+            }
+        }
+    }
+
+    /// Adds a table, whose settings begin with `above`.
+    pub(crate) fn table(
+        &mut self,
+        above: &str,
+        entries: Vec<(String, Node)>,
+        mistakes: &mut Mistakes,
+    ) {
         let is_set = |(name, node): &(String, Node)| {
             let is_empty = node.text().is_some_and(str::is_empty);
             (!is_empty).then(|| file_of(name))
@@ -152,23 +191,25 @@ impl Layers {
             } else {
                 format!("{above}.{name}")
             };
-            if let Some(known) = KEYS.iter().find(|known| **known == key) {
+            if let Some(known) = self.keys.iter().find(|known| **known == key) {
                 self.put(known, node);
                 continue;
             }
-            if let (Some(secret), Value::Text(text)) = (secret_of(&key), &node.value) {
+            let secret = secret_of(&key).filter(|secret| self.keys.contains(secret));
+            if let (Some(secret), Value::Text(text)) = (secret, &node.value) {
                 if let Some(node) = self.secret(secret, &node.place, text, is_twice, mistakes) {
                     self.put(secret, node);
                 }
                 continue;
             }
-            if let Some((_, short)) = SHORT.iter().find(|(short, _)| *short == key)
+            let short = SHORT.iter().find(|(short, _)| *short == key);
+            if let Some((_, short)) = short.filter(|(_, key)| self.keys.contains(key))
                 && matches!(node.value, Value::List(_))
             {
                 self.put(short, node);
                 continue;
             }
-            let is_section = KEYS.iter().any(|known| section_of(known) == key);
+            let is_section = self.keys.iter().any(|known| section_of(known) == key);
             match node.value {
                 Value::Table(inner) if is_section => self.table(&key, inner, mistakes),
                 Value::Raw(_)
@@ -184,7 +225,10 @@ impl Layers {
                     mistakes.add(&node.place, &key, what);
                 }
                 Value::Table(_) => {
-                    let what = format!("there is no such section{}", guess::section(&key));
+                    let what = format!(
+                        "there is no such section{}",
+                        guess::section(&key, self.keys)
+                    );
                     mistakes.add(&node.place, &key, what);
                 }
                 Value::Raw(_)
@@ -194,10 +238,25 @@ impl Layers {
                 | Value::Flag(_)
                 | Value::List(_)
                 | Value::Other(_) => {
-                    let what = format!("there is no such setting{}", guess::setting(&key));
+                    let what = format!(
+                        "there is no such setting{}",
+                        guess::setting(&key, self.keys)
+                    );
                     mistakes.add(&node.place, &key, what);
                 }
             }
         }
     }
+}
+
+/// Whether a tenant may refer to a variable by this name: it is no setting.
+fn is_of_a_tenant(name: &str) -> bool {
+    let name = name.strip_prefix(TENANT_VARIABLES);
+    name.is_some_and(|name| !name.starts_with('_'))
+}
+
+/// Whether these are the tables `[[tenant]]`.
+fn is_tenants((name, node): &(String, Node)) -> bool {
+    let is_table = |item: &Node| matches!(item.value, Value::Table(_));
+    name == TENANT && matches!(&node.value, Value::List(items) if items.iter().all(is_table))
 }

@@ -57,6 +57,11 @@ impl fmt::Display for Mistake {
 }
 
 impl WrittenAt {
+    /// The place alone, to follow the word "in".
+    pub(crate) fn shown(&self) -> String {
+        self.to_string().trim_end_matches(": ").to_owned()
+    }
+
     /// Whether it is a variable, whose name identifies the setting.
     fn is_variable(&self) -> bool {
         match self {

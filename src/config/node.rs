@@ -94,9 +94,10 @@ fn shorten(text: &str) -> String {
 
 /// Reads a configuration file. Every syntax error is recorded; the rest is returned.
 pub(crate) fn parse_file(text: &str, path: &Path, mistakes: &mut Mistakes) -> Vec<(String, Node)> {
+    let lines = Lines::of(text);
     let place_of = |offset: usize| WrittenAt::File {
         path: path.to_owned(),
-        line: line_of(text, offset),
+        line: lines.at(offset),
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     let unclosed = unclosed::list(text, &errors);
@@ -112,7 +113,7 @@ pub(crate) fn parse_file(text: &str, path: &Path, mistakes: &mut Mistakes) -> Ve
             .flatten();
         match duplicate {
             Some(duplicate) => {
-                let first = line_of(text, duplicate.first());
+                let first = lines.at(duplicate.first());
                 mistakes.add(&place, duplicate.key(), duplicate.sentence(first));
             }
             None => {
@@ -135,9 +136,20 @@ fn one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
+/// Where the lines of a text end.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        let ends = text.bytes().enumerate();
+        let ends = ends.filter(|(_, byte)| *byte == b'\n');
+        Self(ends.map(|(at, _)| at).collect())
+    }
+
+    /// The line of an offset, counted from 1.
+    fn at(&self, offset: usize) -> usize {
+        self.0.partition_point(|end| *end < offset) + 1
+    }
 }
 
 fn table_nodes(table: &DeTable<'_>, place_of: &dyn Fn(usize) -> WrittenAt) -> Vec<(String, Node)> {
@@ -189,7 +201,8 @@ fn json_value(text: &str, place: &WrittenAt) -> Option<Value> {
     Some(from_json(value, place))
 }
 
-fn from_json(value: serde_json::Value, place: &WrittenAt) -> Value {
+/// A value of JSON, all of which was written at this place.
+pub(crate) fn from_json(value: serde_json::Value, place: &WrittenAt) -> Value {
     use serde_json::Value as Json;
     let node = |value| Node {
         place: place.clone(),

@@ -21,6 +21,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "hooks",
         "Calls that notify your API of connects, pings and disconnects (presence).",
     ),
+    (
+        "tenants",
+        "Several products on one gateway. Without them everything is of one tenant, `main`.",
+    ),
     ("rabbitmq", "Triggers over RabbitMQ."),
     (
         "postgres",

@@ -1,6 +1,8 @@
 //! Every setting of the gateway, defined once: reading, bounds, defaults, whether a reload applies
 //! it, and documentation all come from this table.
 
+mod units;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,38 +18,17 @@ use ht_node::config::{
 };
 
 use crate::config::kind::{
-    Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Count, Credentials, File, Flag, HeaderChange,
-    Headers, Listed, Memory, Mode, Name, NatsUrl, NodeName, Password, Period, PostgresUrl,
-    QueueName, RedisUrl, RelativePath, RestrictedKeys, SchemaName, Size, Steps, StreamName,
-    SubjectName, UrlPath,
+    Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Credentials, DefaultTenant, File, Flag,
+    HeaderChange, Headers, Listed, Memory, Mode, Name, NatsUrl, NodeName, Password, PostgresUrl,
+    QueueName, RedisUrl, RelativePath, RestrictedKeys, SchemaName, Steps, StreamName, SubjectName,
+    TenantDefault, TenantsFrom, UrlPath,
 };
 use crate::config::log::{Format, Level, RabbitMqLog};
 use crate::config::python::PythonVariables;
+use crate::config::settings::units::{
+    DAY, GIB, HOUR, KIB, MIB, MONTH, MS, count, period, secs, size,
+};
 use crate::config::table::settings;
-
-const fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-const fn period(min: Duration, max: Duration) -> Period {
-    Period { min, max }
-}
-
-const fn count(min: usize, max: usize) -> Count {
-    Count { min, max }
-}
-
-const fn size(min: usize, max: usize) -> Size {
-    Size { min, max }
-}
-
-const MS: Duration = Duration::from_millis(1);
-const HOUR: Duration = secs(3_600);
-const DAY: Duration = secs(86_400);
-const MONTH: Duration = secs(30 * 86_400);
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
-const GIB: usize = 1 << 30;
 
 settings! {
     listen: Listen, restart "listen", Address, Address::tcp("0.0.0.0:5000"),
@@ -136,6 +117,29 @@ settings! {
         "Concurrent hook calls. Those of one connection never overlap.";
     hooks_ping_min_interval: Duration, restart "hooks.ping_min_interval", period(Duration::ZERO, DAY), HookQueueConfig::default().ping_min_interval,
         "Minimum interval between two ping calls of one connection. 0: every ping is reported.";
+
+    tenants_source: TenantsFrom, restart "tenants.source", Choose::<TenantsFrom>::one(), TenantsFrom::None,
+        "Where the [tenants](tenants.md) come from: products with an API, keys and limits of their own that share this gateway. `none`: there is one, `main`, whose API is `backend.url`. `file`: from the tables `[[tenant]]` of this file and from `tenants.file`. `http`: from the registry at `tenants.url`.";
+    tenants_file: Option<PathBuf>, restart "tenants.file", File, None,
+        "A file of tables `[[tenant]]`, or a folder with a file for each tenant, called `<name>.toml` or `<name>.json`. It is read again when it changes, and at a reload. With a mistake in any tenant nothing changes, and the log has all of them. Empty: only the tables of this file.";
+    tenants_url: Option<String>, restart "tenants.url", BaseUrl, None,
+        "The registry of tenants, which is asked with `GET <url>?after=<version>` for what has changed: see [its answers](tenants.md#a-registry).";
+    tenants_registry_key: Option<Secret>, restart secret "tenants.registry_key", Password, None,
+        "Sent to the registry as `Authorization: Bearer <key>`. Empty: none.";
+    tenants_tls_verify: bool, restart "tenants.tls_verify", Flag, true,
+        "Verify the registry's TLS certificate. Disable it in development only.";
+    tenants_tls_ca_file: Option<PathBuf>, restart "tenants.tls_ca_file", File, None,
+        "PEM file with the certificate authorities of the registry, as `backend.tls_ca_file`.";
+    tenants_copy: Option<PathBuf>, restart "tenants.copy", File, None,
+        "A file for the last good list of the registry, written with mode 0600, with which a node starts while the registry is away. Each node needs a file of its own. Empty: none; such a node starts without tenants.";
+    tenants_interval: Duration, restart "tenants.interval", period(100 * MS, HOUR), secs(10),
+        "How often files are looked at, or the registry is asked.";
+    tenants_timeout: Duration, restart "tenants.timeout", period(10 * MS, HOUR), secs(10),
+        "Time limit of one call of the registry.";
+    tenants_secrets: Option<PathBuf>, restart "tenants.secrets", File, None,
+        "A folder of secrets that tenants of a registry, or of the administrative API, may refer to. They may refer to variables that begin with `HT_TENANT_` as well, and to nothing else. Empty: to no file.";
+    tenants_default: TenantDefault, restart "tenants.default", DefaultTenant, TenantDefault(None),
+        "The tenant of clients that name none by their host, path or key. `none`: they are rejected with 404. `main`: they are clients of `backend.url`.";
 
     rabbitmq_url: Option<String>, restart secret "rabbitmq.url", AmqpUrl, None,
         "URL of the RabbitMQ that triggers are consumed from. Empty: no broker; this node delivers only triggers that are posted to its own `/trigger/`.";

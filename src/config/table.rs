@@ -31,6 +31,8 @@ pub(crate) struct Described {
     pub(crate) default: String,
     /// What it does.
     pub(crate) doc: &'static str,
+    /// What may be written, as a JSON schema.
+    pub(crate) schema: serde_json::Value,
 }
 
 /// Whether a reload applies a setting: `live`, or only a `restart` does.
@@ -83,10 +85,12 @@ macro_rules! settings {
                 expects: $crate::config::kind::Kind::expects(&$kind),
                 default: $crate::config::kind::Kind::show(&$kind, &$default),
                 doc: $doc,
+                schema: $crate::config::kind::Kind::schema(&$kind),
             },)*]
         }
 
         /// The settings that differ, in the order of the documentation.
+        #[allow(dead_code)] // Not every table needs everything.
         pub(crate) fn changed(one: &Values, other: &Values) -> Vec<&'static str> {
             let differ = [$(($key, one.$field.value != other.$field.value),)*];
             differ.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
@@ -96,6 +100,7 @@ macro_rules! settings {
         pub(crate) const KEYS: &[&str] = &[$($key,)*];
 
         /// Whether a reload applies the setting. All others need a restart.
+        #[allow(dead_code)]
         pub(crate) fn is_live(key: &str) -> bool {
             match key {
                 $($key => $crate::config::table::is_live!($applied),)*
@@ -104,6 +109,7 @@ macro_rules! settings {
         }
 
         /// Whether the setting's value may be in a file of its own.
+        #[allow(dead_code)]
         pub(crate) fn is_secret(key: &str) -> bool {
             match key {
                 $($key => $crate::config::table::is_secret!($($secret)?),)*

@@ -100,6 +100,21 @@ impl HttpBackend {
         })
     }
 
+    /// Checks settings as [`HttpBackend::new`] does, but for the certificate authorities.
+    ///
+    /// # Errors
+    /// When the settings cannot work.
+    pub fn check(config: &BackendConfig) -> Result<(), BackendSetupError> {
+        setup::check(config)?;
+        setup::base(config)?;
+        setup::address(config, &config.bootstrap)?;
+        let hooks = &config.hooks;
+        let mut hooks = [&hooks.connect, &hooks.ping, &hooks.disconnect]
+            .into_iter()
+            .flatten();
+        hooks.try_for_each(|call| setup::address(config, &call.path).map(drop))
+    }
+
     async fn ask(&self, credentials: &Credentials) -> Result<Answer, Failure> {
         let deadline = Deadline::after(self.timeout);
         let headers = request_headers(credentials);

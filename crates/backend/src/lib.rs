@@ -17,6 +17,7 @@ mod connect;
 mod credentials;
 mod exchange;
 mod fault;
+mod fetch;
 mod forward;
 mod guard;
 mod kept;
@@ -37,6 +38,7 @@ pub use crate::answer::{
 };
 pub use crate::client::HttpBackend;
 pub use crate::credentials::Credentials;
+pub use crate::fetch::{Fetch, FetchConfig, Fetched};
 pub use crate::forward::{
     COOKIE_BYTES_MAX, FORWARD_BYTES_MAX, ForwardError, ForwardRules, HEADER_BYTES_MAX,
 };

@@ -28,7 +28,8 @@ pub use crate::config::permissions::{PermissionsConfig, Unreachable};
 pub use crate::config::resume::{RESUME_SECRET_BYTES_MIN, RESUME_SECRETS_MAX, ResumeConfig};
 pub use crate::config::rights::{RestrictedKey, Right, Rights};
 pub use crate::config::tenant::{
-    PublishKey, TenantConfig, TenantFeatures, TenantLimits, TenantsConfig,
+    HostName, HostNameError, KeyHash, PublishKey, TenantConfig, TenantFeatures, TenantLimits,
+    TenantName, TenantsConfig,
 };
 use ht_proto::trigger::TriggerLimits;
 

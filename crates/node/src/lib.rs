@@ -6,6 +6,7 @@
 
 mod charge;
 pub mod config;
+pub mod directory;
 pub mod identity;
 pub mod live;
 pub mod metrics;

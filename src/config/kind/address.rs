@@ -102,6 +102,10 @@ impl Kind for BaseUrl {
         "an http:// or https:// address that ends in a slash".into()
     }
 
+    fn schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "string", "pattern": "^\\s*https?://.*/\\s*$" })
+    }
+
     fn show(&self, value: &Option<String>) -> String {
         quoted(value.as_deref().unwrap_or_default())
     }

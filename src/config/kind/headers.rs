@@ -3,6 +3,7 @@
 use ht_backend::config::{HeaderRule, HeaderSource};
 use http::header::HOST;
 use http::{HeaderName, HeaderValue};
+use serde_json::json;
 
 use crate::config::kind::{Kind, Wrong};
 use crate::config::mistake::Mistakes;
@@ -66,6 +67,19 @@ impl Kind for Headers {
 
     fn show(&self, _value: &Vec<HeaderChange>) -> String {
         "{}".into()
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        let text = json!({ "type": "string" });
+        let fixed = json!({ "anyOf": [text, { "$ref": "#/$defs/secret" }] });
+        let rule = json!({
+            "type": "object",
+            "properties": {
+                "header": text, "param": text, "cookie": text, "fixed": fixed, "format": text,
+            },
+            "additionalProperties": false,
+        });
+        json!({ "type": "object", "additionalProperties": { "anyOf": [rule, { "const": false }] } })
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use serde_json::json;
+
 use crate::config::kind::{Kind, Wrong, form, quoted};
 use crate::config::mistake::Mistakes;
 use crate::config::node::{Node, Value};
@@ -79,5 +81,9 @@ impl<T: FromStr<Err: fmt::Display> + fmt::Display> Kind for Listed<T> {
     fn show(&self, value: &Vec<T>) -> String {
         let items: Vec<_> = value.iter().map(|item| quoted(&item.to_string())).collect();
         format!("[{}]", items.join(", "))
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "array", "items": { "type": "string" } })
     }
 }

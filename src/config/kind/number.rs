@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::config::kind::{Kind, Wrong};
 use crate::config::node::{Node, Value};
 
@@ -30,6 +32,10 @@ impl Kind for Count {
 
     fn show(&self, value: &usize) -> String {
         grouped(*value)
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "integer", "minimum": self.min, "maximum": self.max })
     }
 }
 
@@ -75,6 +81,13 @@ impl Kind for Size {
         } else {
             format!("\"{text}\"")
         }
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        let number = json!({ "type": "integer", "minimum": self.min, "maximum": self.max });
+        let text =
+            json!({ "type": "string", "pattern": "^\\s*[0-9]+\\s*([KkMmGg][Ii]?)?[Bb]\\s*$" });
+        json!({ "anyOf": [number, text] })
     }
 }
 
@@ -148,6 +161,12 @@ impl Kind for Period {
     fn show(&self, value: &Duration) -> String {
         format!("\"{}\"", shown(*value))
     }
+
+    fn schema(&self) -> serde_json::Value {
+        let number = json!({ "type": "number", "minimum": 0 });
+        let text = json!({ "type": "string", "pattern": "^\\s*[0-9.]+\\s*(ms|s|m|h|d)?\\s*$" });
+        json!({ "anyOf": [number, text] })
+    }
 }
 
 /// `true` or `false`.
@@ -179,6 +198,10 @@ impl Kind for Flag {
 
     fn show(&self, value: &bool) -> String {
         value.to_string()
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "boolean" })
     }
 }
 

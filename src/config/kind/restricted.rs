@@ -89,7 +89,8 @@ fn key_of(node: &Node) -> Result<Secret, String> {
     }
 }
 
-fn rights(node: &Node) -> Result<Rights, String> {
+/// Reads what a key may do.
+pub(crate) fn rights(node: &Node) -> Result<Rights, String> {
     let words = Right::ALL.map(Right::as_str).join(", ");
     let expects = || format!("expected in `may` a list of at least one of: {words}");
     let Value::List(items) = &node.value else {

@@ -6,6 +6,7 @@ use ht_backend::config::HookCall;
 use ht_node::config::Secret;
 use ht_proto::note::NODE_NAME_BYTES_MAX;
 use http::Method;
+use serde_json::json;
 
 use crate::config::kind::{Kind, Wrong, quoted};
 use crate::config::node::{Node, Value};
@@ -346,5 +347,9 @@ impl Kind for Steps {
     fn show(&self, value: &Vec<String>) -> String {
         let steps: Vec<_> = value.iter().map(|step| quoted(step)).collect();
         format!("[{}]", steps.join(", "))
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "array", "items": { "type": "string" } })
     }
 }

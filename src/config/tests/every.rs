@@ -60,6 +60,17 @@ const EVERY: &[(&str, &str)] = &[
     ("hooks.queue", "8"),
     ("hooks.max_in_flight", "9"),
     ("hooks.ping_min_interval", r#""1m""#),
+    ("tenants.source", r#""http""#),
+    ("tenants.file", r#""tenants""#),
+    ("tenants.url", r#""https://registry/tenants/""#),
+    ("tenants.registry_key", r#""k""#),
+    ("tenants.tls_verify", "false"),
+    ("tenants.tls_ca_file", r#""/registry.pem""#),
+    ("tenants.copy", r#""/tenants.copy""#),
+    ("tenants.interval", r#""1s""#),
+    ("tenants.timeout", r#""2s""#),
+    ("tenants.secrets", r#""/secrets""#),
+    ("tenants.default", r#""acme""#),
     ("rabbitmq.url", r#""amqp://mq""#),
     ("rabbitmq.username", r#""u""#),
     ("rabbitmq.password", r#""p/""#),
@@ -368,6 +379,30 @@ fn assert_every(config: &Config) {
     assert_eq!(backend.hooks.disconnect.as_ref().unwrap().path, "d/");
     assert_eq!(backend.hooks.timeout.as_secs(), 4);
 
+    let TenantSource::Http {
+        url,
+        registry_key,
+        tls_verify,
+        tls_ca_file,
+        copy,
+        interval,
+        timeout,
+        secrets,
+    } = &config.tenancy.source
+    else {
+        panic!("another source");
+    };
+    assert_eq!(url, "https://registry/tenants/");
+    assert_eq!(registry_key, &Some(Secret("k".to_owned())));
+    assert!(!tls_verify);
+    let paths =
+        [tls_ca_file, copy, secrets].map(|path| path.as_ref().unwrap().display().to_string());
+    assert_eq!(paths, ["/registry.pem", "/tenants.copy", "/secrets"]);
+    assert_eq!([interval, timeout].map(Duration::as_secs), [1, 2]);
+    assert!(config.server.tenants.is_enabled);
+    let default = config.server.tenants.default.as_ref().unwrap();
+    assert_eq!(default.as_str(), "acme");
+
     let rabbitmq = config.rabbitmq.as_ref().unwrap();
     assert_eq!(
         (&*rabbitmq.url, &*rabbitmq.exchange),
@@ -542,6 +577,14 @@ fn every_setting_is_read_from_the_environment_and_beats_the_file() {
     assert_every(&good(file, &variables));
 }
 
+/// No tenants.
+fn nobody() -> (Tenancy, Vec<ht_node::config::TenantConfig>) {
+    let mut mistakes = Mistakes::default();
+    let values = settings::read(&Layers::default(), &mut mistakes);
+    let tenancy = Tenancy::of(&values, Vec::new(), BTreeMap::new(), Path::new(""));
+    (tenancy, Vec::new())
+}
+
 /// A configuration with these lines, without the checks that concern several settings.
 fn unchecked(file: &str) -> Config {
     let mut layers = Layers::default();
@@ -549,7 +592,7 @@ fn unchecked(file: &str) -> Config {
     layers.file(file, Path::new("x.toml"), &mut mistakes);
     let values = settings::read(&layers, &mut mistakes);
     assert!(mistakes.is_empty(), "{mistakes}");
-    build::config(values, Vec::new(), Vec::new())
+    build::config(values, Vec::new(), nobody(), Vec::new())
 }
 
 /// What is in force after a reload with `new` of a gateway that began with `start`.
@@ -660,7 +703,7 @@ proptest::proptest! {
         layers.file(&text, Path::new("x.toml"), &mut mistakes);
         let values = settings::read(&layers, &mut mistakes);
         build::check(&values, &mut mistakes);
-        let _ = build::config(values, Vec::new(), Vec::new());
+        let _ = build::config(values, Vec::new(), nobody(), Vec::new());
         let _ = mistakes.to_string();
     }
 
@@ -674,6 +717,6 @@ proptest::proptest! {
         layers.file(&format!("{} = {value}", EVERY[at].0), Path::new("x.toml"), &mut mistakes);
         let values = settings::read(&layers, &mut mistakes);
         build::check(&values, &mut mistakes);
-        let _ = build::config(values, Vec::new(), Vec::new());
+        let _ = build::config(values, Vec::new(), nobody(), Vec::new());
     }
 }

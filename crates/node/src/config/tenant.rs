@@ -1,9 +1,10 @@
 //! Tenants: products with an API of their own that share this gateway.
 
 use ht_backend::config::BackendConfig;
-use ht_control::tenants::claims::{Claims, KeyHash};
-use ht_control::tenants::host::HostName;
-use ht_proto::tenant::TenantName;
+use ht_control::tenants::claims::Claims;
+pub use ht_control::tenants::claims::KeyHash;
+pub use ht_control::tenants::host::{HostName, HostNameError};
+pub use ht_proto::tenant::TenantName;
 
 use crate::config::{Origins, Rights};
 

@@ -1,0 +1,304 @@
+//! Tenants as they are written: in the configuration file, in files of their own, or in the JSON of a
+//! registry. All of them have one reader, and every mistake of all tenants is reported at once.
+
+mod document;
+pub(crate) mod files;
+mod from;
+mod kinds;
+mod references;
+mod rows;
+mod schema;
+mod tenancy;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use ht_backend::HttpBackend;
+use ht_node::config::{
+    Origins, OriginsWritten, TenantConfig, TenantFeatures, TenantLimits, TenantName,
+};
+
+use crate::config::build;
+use crate::config::layers::Layers;
+use crate::config::mistake::{Mistakes, WrittenAt};
+use crate::config::names::section_of;
+use crate::config::node::{Node, Value};
+use crate::config::settings;
+use crate::config::table::Lookup;
+
+pub use from::TenantSource;
+pub use tenancy::Tenancy;
+
+pub(crate) use document::{Document, from_json, of_file};
+pub(crate) use from::check;
+pub(crate) use references::Trust;
+pub(crate) use schema::{json_schema, markdown};
+
+/// Most tenants of a gateway.
+pub(crate) const TENANTS_MAX: usize = 100_000;
+
+/// Names that mean something else.
+const RESERVED: [&str; 3] = [TenantName::MAIN, "none", "other"];
+
+/// The settings of hooks that a tenant has of its own; the queue is the node's.
+const HOOKS: [&str; 4] = [
+    "hooks.connect",
+    "hooks.ping",
+    "hooks.disconnect",
+    "hooks.timeout",
+];
+
+/// All settings of a tenant: its own, and those of the sections that it shares with the
+/// configuration file.
+static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let shared = settings::KEYS.iter().filter(|key| is_shared(key));
+    rows::KEYS.iter().chain(shared).copied().collect()
+});
+
+/// Whether a setting of the configuration file is one of each tenant, too.
+fn is_shared(key: &str) -> bool {
+    matches!(section_of(key), "backend" | "origins") || HOOKS.contains(&key)
+}
+
+/// Reads tenants.
+pub(crate) struct Reader<'a> {
+    /// The variables that a tenant may refer to.
+    pub(crate) environment: &'a BTreeMap<String, String>,
+    /// Base folder of the paths of secrets.
+    pub(crate) folder: &'a Path,
+    /// What a tenant may refer to.
+    pub(crate) trust: Trust,
+}
+
+impl Reader<'_> {
+    /// Reads all of these. Those of which something is wrong are left out.
+    pub(crate) fn read(
+        &self,
+        documents: &[Document],
+        mistakes: &mut Mistakes,
+    ) -> Vec<TenantConfig> {
+        let mut found = Vec::with_capacity(documents.len());
+        let mut names: HashMap<&str, &WrittenAt> = HashMap::new();
+        for document in documents {
+            let name = document.name();
+            if let Some(first) = names.get(name).filter(|_| !name.is_empty()) {
+                let what = format!("there is a tenant {name} already, in {}", first.shown());
+                mistakes.add(&document.node.place, "", what);
+                continue;
+            }
+            names.insert(name, &document.node.place);
+            found.extend(self.one(document, mistakes));
+        }
+        if documents.len() > TENANTS_MAX {
+            let what = format!("there are more than {TENANTS_MAX} tenants, which is the most");
+            mistakes.add(&WrittenAt::Default, "", what);
+        }
+        found
+    }
+
+    /// Reads one tenant. None if something is wrong.
+    pub(crate) fn one(&self, document: &Document, mistakes: &mut Mistakes) -> Option<TenantConfig> {
+        let mut own = Mistakes::default();
+        let tenant = self.values(document, &mut own);
+        let name = document.name();
+        for mut mistake in own.0 {
+            let about = if name.is_empty() { "a tenant" } else { name };
+            mistake.key = match &*mistake.key {
+                "" => format!("tenant {about}"),
+                key => format!("tenant {about}: {key}"),
+            };
+            if mistake.place == WrittenAt::Default {
+                mistake.place = document.node.place.clone();
+            }
+            mistakes.0.push(mistake);
+        }
+        tenant
+    }
+
+    fn values(&self, document: &Document, mistakes: &mut Mistakes) -> Option<TenantConfig> {
+        let place = &document.node.place;
+        let Value::Table(entries) = &document.node.value else {
+            mistakes.add(place, "", "a tenant is a table of its settings");
+            return None;
+        };
+        let entries = references::resolved(entries, self, mistakes);
+        let mut layers = Layers::of_settings(&KEYS, self.folder);
+        layers.table("", self.permitted(entries, mistakes), mistakes);
+        let own = rows::read(&layers, mistakes);
+        let shared = settings::read(&Shared(&layers), mistakes);
+        let name = name(&own, document, mistakes);
+        if shared.backend_url.value.is_none() && !mistakes.about("backend.url") {
+            let what = "this setting is missing: set the URL of the tenant's HTTP API, such as \
+                        backend = { url = \"https://api.acme.example/\" }";
+            mistakes.add(place, "backend.url", what);
+        }
+        build::check_transport(&shared, mistakes);
+        let name = name.filter(|_| mistakes.is_empty())?;
+        let origins = Origins {
+            allow: shared.origins_allow.value.clone(),
+            require: shared.origins_require.value,
+            written: written(place),
+        };
+        let backend = build::backend(shared, Vec::new());
+        if let Err(cause) = HttpBackend::check(&backend) {
+            mistakes.add(place, "", cause.to_string());
+            return None;
+        }
+        let path = own.path.value.unwrap_or_else(|| format!("/t/{name}/ws/"));
+        Some(TenantConfig {
+            name,
+            hosts: own.hosts.value.into_iter().map(Into::into).collect(),
+            path: path.into(),
+            key: own.key.value.map(Into::into),
+            backend,
+            origins,
+            publish_keys: own.publish_keys.value,
+            limits: TenantLimits {
+                connections: own.limits_connections.value,
+                connections_per_user: own.limits_connections_per_user.value,
+                messages_per_second: own.limits_messages_per_second.value as u64,
+                publish_per_second: own.limits_publish_per_second.value as u64,
+                bytes_per_second: own.limits_bytes_per_second.value as u64,
+                handshakes_per_second: own.limits_handshakes_per_second.value,
+                window_bytes: own.limits_window_bytes.value,
+            },
+            features: TenantFeatures {
+                requests: own.features_requests.value,
+                presence: own.features_presence.value,
+            },
+            is_suspended: own.suspended.value,
+        })
+    }
+
+    /// Without the settings that are the node's, each of which is a mistake, and for a tenant that
+    /// is not written by the operator without those that reach into the machine.
+    fn permitted(
+        &self,
+        entries: Vec<(String, Node)>,
+        mistakes: &mut Mistakes,
+    ) -> Vec<(String, Node)> {
+        let mut left = Vec::with_capacity(entries.len());
+        for (section, mut node) in entries {
+            if let Value::Table(members) = &mut node.value {
+                members.retain(|(name, member)| {
+                    let key = format!("{section}.{name}");
+                    let refused = self.refused(&key);
+                    if let Some(what) = refused {
+                        mistakes.add(&member.place, &key, what);
+                    }
+                    refused.is_none()
+                });
+            } else if !KEYS.contains(&&*section) && settings::KEYS.contains(&&*section) {
+                mistakes.add(&node.place, &section, OF_THE_NODE);
+                continue;
+            }
+            left.push((section, node));
+        }
+        left
+    }
+
+    /// Why a tenant may not have a setting.
+    fn refused(&self, key: &str) -> Option<&'static str> {
+        let is_file = key.ends_with("_file") || key == "backend.socket";
+        if self.trust.is_operator() {
+            let is_known = KEYS.contains(&key) || !settings::KEYS.contains(&key);
+            return (!is_known).then_some(OF_THE_NODE);
+        }
+        if is_file {
+            return Some(
+                "only a tenant in a file of the operator may name a file or a socket of this machine",
+            );
+        }
+        (!KEYS.contains(&key) && settings::KEYS.contains(&key)).then_some(OF_THE_NODE)
+    }
+}
+
+const OF_THE_NODE: &str =
+    "this is a setting of the node, not of a tenant: write it in the configuration file";
+
+/// The settings of a tenant that are settings of the configuration file, too.
+struct Shared<'a>(&'a Layers);
+
+impl Lookup for Shared<'_> {
+    fn of(&self, key: &str) -> impl Iterator<Item = &Node> {
+        let is_shared = is_shared(key);
+        self.0.of(key).filter(move |_| is_shared)
+    }
+}
+
+/// The tenant's name: that which is written, or that of its file.
+fn name(own: &rows::Values, document: &Document, mistakes: &mut Mistakes) -> Option<TenantName> {
+    let place = &document.node.place;
+    let (name, at) = match (&own.name.value, &document.stem) {
+        (Some(name), Some(stem)) if name.as_str() != stem => {
+            let what = format!(
+                "the file of a tenant has its name: call this file {name}, or change the name"
+            );
+            mistakes.add(&own.name.place, "name", what);
+            return None;
+        }
+        (Some(name), _) => (name.clone(), &own.name.place),
+        (None, _) if mistakes.about("name") => return None,
+        (None, Some(stem)) => match stem.parse::<TenantName>() {
+            Ok(name) => (name, place),
+            Err(error) => {
+                mistakes.add(
+                    place,
+                    "name",
+                    format!("{stem:?} cannot be a tenant: {error}"),
+                );
+                return None;
+            }
+        },
+        (None, None) => {
+            mistakes.add(
+                place,
+                "name",
+                "this setting is missing: every tenant has a name",
+            );
+            return None;
+        }
+    };
+    if RESERVED.contains(&name.as_str()) {
+        let what = match name.as_str() {
+            TenantName::MAIN => "main is the tenant of [backend] in the configuration file",
+            _ => "this name has another meaning: choose another one",
+        };
+        mistakes.add(at, "name", what);
+        return None;
+    }
+    Some(name)
+}
+
+fn written(place: &WrittenAt) -> OriginsWritten {
+    match place {
+        WrittenAt::File { path, .. } => OriginsWritten::Line(path.display().to_string()),
+        WrittenAt::Default
+        | WrittenAt::Variable(_)
+        | WrittenAt::Dotenv { .. }
+        | WrittenAt::Secret { .. } => OriginsWritten::Nowhere,
+    }
+}
+
+/// The tenant in a text of TOML or JSON, which `shown` stands for in mistakes. None if the text is
+/// neither.
+pub(crate) fn tenant_in(text: &str, shown: &str, mistakes: &mut Mistakes) -> Option<Document> {
+    let found = of_file(text, Path::new(shown), true, mistakes).pop();
+    found.map(|document| Document {
+        stem: None,
+        ..document
+    })
+}
+
+/// A tenant of a registry or a request, which `shown` stands for in mistakes.
+pub(crate) fn tenant_of_json(json: serde_json::Value, shown: &str) -> Document {
+    let place = WrittenAt::File {
+        path: PathBuf::from(shown),
+        line: 0,
+    };
+    from_json(json, &place)
+}
+
+#[cfg(test)]
+mod tests;
