@@ -78,7 +78,7 @@ static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
     let rules = ForwardRules::of(&config.backend);
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let sockets = InheritedSockets::default();
-    let starting = Gateway::start(config.server, Arc::new(Suspicious), live, None, sockets);
+    let starting = Gateway::start(config.server, Some(Arc::new(Suspicious)), live, None, sockets);
     let gateway = runtime.block_on(starting).expect("a gateway");
     // Neither ends while the fuzzer runs.
     std::mem::forget((gateway, runtime));

@@ -54,6 +54,9 @@ impl Closed {
         } else if is(Close::CONNECTIONS_PER_USER) {
             "the API accepts this client, but its user has limits.connections_per_user \
              connections already: close some of them, or raise the limit"
+        } else if is(Close::SUSPENDED) {
+            "the tenant that this client belongs to is suspended: retry later, or have the operator \
+             resume it"
         } else if is(Close::AUTHENTICATE) {
             "the gateway expected a token in the first frame: give it as --token"
         } else {
@@ -152,6 +155,7 @@ mod tests {
                 "limits.connections_per_user",
                 "raise the limit",
             ),
+            (4102, "suspended 600000", "is suspended", "retry later"),
             (
                 4301,
                 "authenticate",

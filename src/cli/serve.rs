@@ -82,7 +82,7 @@ async fn life(
     let reading = broker::reading(&config.server);
     let broker = broker::make(engine, reading, live.clone())?;
     let gateway = tokio::select! {
-        gateway = Gateway::start(config.server, Arc::new(backend), live, broker, sockets) => gateway?,
+        gateway = Gateway::start(config.server, Some(Arc::new(backend)), live, broker, sockets) => gateway?,
         signal = signals.shutdown() => {
             info!("{signal} during startup: shutting down");
             return Ok(ExitCode::SUCCESS);

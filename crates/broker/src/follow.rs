@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ht_proto::command::Confirm;
-use ht_proto::entry::Entry;
+use ht_proto::entry::{Entry, Position};
 use ht_proto::note::{Note, Report};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -247,7 +247,7 @@ impl Follower<'_> {
                 continue;
             }
             match record.kind {
-                Kind::Trigger => placing.add(record, self.broker).await,
+                Kind::Trigger => placing.add(record, self).await,
                 // One of a later version is passed over.
                 Kind::Note => {
                     if let Some(note) = Note::parse(&record.message.body) {
@@ -277,6 +277,22 @@ impl Follower<'_> {
         placing.place(self).await;
         self.broker.set_read(self.progress.last());
         Ok(())
+    }
+
+    /// The entry of a record, and the confirmation that its sender waits for.
+    fn read_entry(
+        &self,
+        position: Option<Position>,
+        parsed: Result<ht_proto::record::Record, String>,
+    ) -> Result<(Confirm, Entry), String> {
+        let record = parsed?;
+        let (tenant, confirm) = (self.sequencer.tenant(&record)?, record.confirm());
+        let entry = Entry {
+            position,
+            tenant,
+            ..Entry::of(record)
+        };
+        Ok((confirm, entry))
     }
 
     /// Whether an epoch that begins now may be the one that this node has found itself.
@@ -322,7 +338,8 @@ struct Placing {
 }
 
 impl Placing {
-    async fn add(&mut self, record: Record, broker: &Broker) {
+    async fn add(&mut self, record: Record, follower: &Follower<'_>) {
+        let broker = follower.broker;
         broker.counters.received();
         let key = record.key;
         let own = key.as_ref().and_then(|key| broker.waiters.number(key));
@@ -330,14 +347,11 @@ impl Placing {
             Parsing::Done(parsed) => parsed,
             Parsing::Offloaded(parsing) => parsing.await,
         };
-        match parsed {
-            Ok(parsed) => {
-                let confirm = key.filter(|_| parsed.confirm() == Confirm::Everywhere);
+        match follower.read_entry(record.position, parsed) {
+            Ok((confirms, entry)) => {
+                let confirm = key.filter(|_| confirms == Confirm::Everywhere);
                 self.waiting.push(Waiting { own, confirm });
-                self.entries.push(Entry {
-                    position: record.position,
-                    ..Entry::of(parsed)
-                });
+                self.entries.push(entry);
             }
             Err(reason) => {
                 broker.reject(&reason);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ht_proto::cursor::{Check, Cursor};
 use ht_proto::entry::{Epoch, Position};
+use ht_proto::tenant::Scoped;
 
 /// Position of an entry in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Order {
     pub fn continued(
         epoch: Epoch,
         last: Position,
-        ids: impl IntoIterator<Item = (Box<str>, Position)>,
+        ids: impl IntoIterator<Item = (Scoped<Arc<str>>, Position)>,
         ids_max: usize,
     ) -> Self {
         let mut order = Self {
@@ -62,7 +63,7 @@ impl Order {
     }
 
     /// The ids of the last triggers that had one, the oldest first.
-    pub fn ids(&self) -> impl Iterator<Item = (&Arc<str>, Position)> {
+    pub fn ids(&self) -> impl Iterator<Item = (&Scoped<Arc<str>>, Position)> {
         let ids = self.ids.order.iter().map(|(id, position)| (id, *position));
         ids.filter(|(id, position)| self.ids.position(id) == Some(*position))
     }
@@ -132,10 +133,11 @@ impl Order {
     }
 
     /// Places the next entry: at its number in the log, or at the next position if the log assigns
-    /// none. `id` deduplicates repeated triggers: the first entry with an id wins. Where the log
+    /// none. `id` deduplicates repeated triggers: the first entry of a tenant with an id wins. Where the log
     /// assigns numbers, an id is remembered over so many of them, so that every node that has read
     /// as many of them decides alike.
-    pub fn place(&mut self, given: Option<Position>, id: Option<Box<str>>) -> Placed {
+    pub fn place(&mut self, given: Option<Position>, id: Option<Scoped<Box<str>>>) -> Placed {
+        let id = id.map(|id| id.tenant.scope(Arc::from(id.value)));
         let given = given.map(|number| self.position(number));
         if let Some(given) = given
             && given <= self.last
@@ -180,9 +182,9 @@ impl Order {
 /// The ids of the last triggers that had one.
 #[derive(Debug)]
 struct Ids {
-    positions: HashMap<Arc<str>, Position>,
+    positions: HashMap<Scoped<Arc<str>>, Position>,
     /// Oldest first. One that was forgotten by its distance and came again is there twice.
-    order: VecDeque<(Arc<str>, Position)>,
+    order: VecDeque<(Scoped<Arc<str>>, Position)>,
     max: usize,
 }
 
@@ -195,7 +197,7 @@ impl Ids {
         }
     }
 
-    fn position(&self, id: &str) -> Option<Position> {
+    fn position(&self, id: &Scoped<Arc<str>>) -> Option<Position> {
         self.positions.get(id).copied()
     }
 
@@ -205,7 +207,7 @@ impl Ids {
         usize::try_from(distance).is_ok_and(|distance| distance <= self.max)
     }
 
-    fn remember(&mut self, id: Box<str>, position: Position) {
+    fn remember(&mut self, id: Scoped<Arc<str>>, position: Position) {
         if self.max == 0 {
             return;
         }
@@ -215,8 +217,7 @@ impl Ids {
         {
             self.positions.remove(&oldest);
         }
-        let id: Arc<str> = id.into();
-        self.order.push_back((Arc::clone(&id), position));
+        self.order.push_back((id.clone(), position));
         self.positions.insert(id, position);
     }
 }

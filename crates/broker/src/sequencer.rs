@@ -2,8 +2,9 @@
 
 use futures_util::future::BoxFuture;
 use ht_proto::cursor::Check;
-use ht_proto::entry::{Entry, Epoch, Position};
+use ht_proto::entry::{Entry, Epoch, Position, TenantId};
 use ht_proto::note::Note;
+use ht_proto::record::Record;
 
 use crate::missed::Missed;
 use crate::order::Placed;
@@ -12,6 +13,14 @@ use crate::order::Placed;
 pub trait Sequencer: Send + Sync + 'static {
     /// The name of this order. Positions of another one are invalid here.
     fn epoch(&self) -> Epoch;
+
+    /// Whose a record of the log is.
+    ///
+    /// # Errors
+    /// With a sentence if it may not be placed.
+    fn tenant(&self, _record: &Record) -> Result<TenantId, String> {
+        Ok(TenantId::MAIN)
+    }
 
     /// Assigns each entry of the batch its position in the order and passes it to the shards that
     /// may have subscribers for it. The entries of a batch are consecutive. Waits once, for a

@@ -46,12 +46,25 @@ pub enum Input<A, W> {
         /// The receiver of the result.
         done: W,
     },
+    /// Close connections of a tenant: one wave.
+    CloseTenant(TenantWave),
     /// Close the connections whose clients are not authenticated yet, from now on.
     CloseUnauthenticated(Close),
     /// The answer that a session awaits will never arrive.
     Abandon(SessionKey),
     /// Close all connections for this reason and end.
     Drain(Close),
+}
+
+/// Connections of a tenant that are closed together.
+#[derive(Clone, Copy, Debug)]
+pub struct TenantWave {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// How many at most.
+    pub count: usize,
+    /// The close reason that their clients receive.
+    pub close: Close,
 }
 
 impl<A, W> Input<A, W> {
@@ -67,6 +80,7 @@ impl<A, W> Input<A, W> {
             | Self::Probe(_)
             | Self::Close { .. }
             | Self::CloseMissed { .. }
+            | Self::CloseTenant(_)
             | Self::CloseUnauthenticated(_)
             | Self::Abandon(_)
             | Self::Drain(_) => None,
@@ -85,6 +99,7 @@ impl<A, W> Input<A, W> {
             | Self::Probe(_)
             | Self::Close { .. }
             | Self::CloseMissed { .. }
+            | Self::CloseTenant(_)
             | Self::CloseUnauthenticated(_)
             | Self::Abandon(_)
             | Self::Drain(_) => None,

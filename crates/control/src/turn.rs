@@ -11,6 +11,7 @@ use ht_core::shard::{Output, SessionKey, Shard};
 use ht_core::world::Turn;
 use ht_proto::close::Close;
 
+use self::around::close_tenant;
 pub use self::around::{Around, Arrival, Entry, Newcomer, Read, Readable, Readiness, TurnLimits};
 use crate::input::Input;
 use crate::turn::undelivered::Undelivered;
@@ -304,6 +305,7 @@ impl<P: Readable> ShardLoop<P> {
                 let wave = self.shard.close_missed(&gap, count, turn);
                 around.wave_done(done, wave);
             }
+            Input::CloseTenant(wave) => close_tenant(&mut self.shard, wave, around),
             Input::CloseUnauthenticated(close) => self.leaving = Some(close),
             Input::Abandon(key) => {
                 let now = around.now();

@@ -28,6 +28,7 @@ mod resume;
 mod rights;
 mod selection;
 mod settings;
+mod tenants;
 mod terms;
 mod tickets;
 mod tokens;
@@ -111,6 +112,8 @@ pub struct Shard<P> {
     /// Sessions whose permissions expire.
     terms: Terms,
     gaps: Gaps,
+    /// Where the search for the connections of a tenant goes on.
+    next_of_tenant: usize,
     /// Sessions whose clients know more of the log than this node.
     lag: Lag,
     budget: Budget,
@@ -158,6 +161,7 @@ impl<P: Peer> Shard<P> {
             postponed: Postponed::default(),
             terms: Terms::default(),
             gaps: Gaps::default(),
+            next_of_tenant: 0,
             lag: Lag::default(),
             budget: Budget::UNLIMITED,
             behind: VecDeque::new(),

@@ -20,6 +20,7 @@ pub mod respond;
 pub mod route;
 pub mod screening;
 pub mod tcp;
+pub mod tenant;
 pub mod write_timeout;
 
 mod handshake;

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use ht_overload::{Bounds, Crowded, Slot};
+use ht_proto::entry::TenantId;
+use ht_proto::tenant::Scoped;
 
 use crate::address::Client;
-pub use crate::permits::tables::{Addresses, Users};
+pub use crate::permits::tables::{Addresses, Shares, Users};
 
 /// The connections of a node, by the limits that apply to them.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Permits {
     handshakes: Addresses,
     /// Connections by user.
     pub users: Users,
+    /// Connections of tenants other than `main`, whose limits are those of the node.
+    pub shares: Shares,
     since: Instant,
 }
 
@@ -36,6 +40,7 @@ impl Default for Permits {
             unfinished: Addresses::default(),
             handshakes: Addresses::default(),
             users: Users::default(),
+            shares: Shares::default(),
             since: Instant::now(),
         }
     }
@@ -55,19 +60,29 @@ impl Permits {
         }
     }
 
-    /// Releases the permits that a connection kept.
-    pub fn release(&self, address: Slot, user: Option<&Arc<str>>) {
+    /// Releases the permits that a connection of a tenant kept.
+    pub fn release(&self, tenant: TenantId, address: Slot, user: Option<&Arc<str>>) {
         if let Some(user) = user {
-            self.users.give_back(user);
+            self.users.give_back(tenant.scope(user));
         }
+        self.give_back_share(tenant);
         self.open.give_back(address, self.age());
         self.connections.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// A permit for a connection, with those of its address and its user.
+impl Permits {
+    fn give_back_share(&self, tenant: TenantId) {
+        if tenant != TenantId::MAIN {
+            self.shares.give_back(tenant, self.age());
+        }
+    }
+}
+
+/// A permit for a connection, with those of its address, its tenant and its user.
 pub struct ConnectionPermit {
     permits: Arc<Permits>,
+    tenant: TenantId,
     address: AddressPermit,
     /// Set once the backend has identified the client.
     pub user: Option<UserPermit>,
@@ -79,6 +94,7 @@ impl ConnectionPermit {
     pub fn take(permits: &Arc<Permits>, limit: usize, address: AddressPermit) -> Option<Self> {
         let permit = Self {
             permits: Arc::clone(permits),
+            tenant: TenantId::MAIN,
             address,
             user: None,
             kept: false,
@@ -86,6 +102,19 @@ impl ConnectionPermit {
         let taken = permits.connections.fetch_add(1, Ordering::AcqRel);
         // Dropped if it is one too many.
         (limit == 0 || taken < limit as u64).then_some(permit)
+    }
+
+    /// Takes a permit among the connections of a tenant as well. It has those of `main` already.
+    ///
+    /// # Errors
+    /// If the tenant has reached its limit of connections or its rate limit.
+    pub fn of_tenant(mut self, tenant: TenantId, bounds: Bounds) -> Result<Self, Crowded> {
+        if tenant != TenantId::MAIN {
+            let permits = &self.permits;
+            permits.shares.take(tenant, bounds, permits.age())?;
+            self.tenant = tenant;
+        }
+        Ok(self)
     }
 
     /// Leaves the release to [`Permits::release`], with the slot of its address.
@@ -101,6 +130,7 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         if !self.kept {
+            self.permits.give_back_share(self.tenant);
             self.permits.connections.fetch_sub(1, Ordering::AcqRel);
         }
     }
@@ -175,15 +205,21 @@ impl Drop for AddressPermit {
 /// A permit for a connection of one user.
 pub struct UserPermit {
     permits: Arc<Permits>,
+    tenant: TenantId,
     user: Option<Arc<str>>,
 }
 
 impl UserPermit {
     /// Takes one of at most `limit`; 0 is no limit.
-    pub fn take(permits: &Arc<Permits>, user: &str, limit: usize) -> Option<Self> {
+    pub fn take(permits: &Arc<Permits>, user: Scoped<&str>, limit: usize) -> Option<Self> {
+        let tenant = user.tenant;
         let user = Some(permits.users.take(user, limit)?);
         let permits = Arc::clone(permits);
-        Some(Self { permits, user })
+        Some(Self {
+            permits,
+            tenant,
+            user,
+        })
     }
 
     /// Its user's id.
@@ -200,7 +236,7 @@ impl UserPermit {
 impl Drop for UserPermit {
     fn drop(&mut self) {
         if let Some(user) = &self.user {
-            self.permits.users.give_back(user);
+            self.permits.users.give_back(self.tenant.scope(user));
         }
     }
 }

@@ -7,6 +7,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ht_proto::entry::TenantId;
 use ht_telemetry::throttle::Throttles;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -28,6 +29,17 @@ pub struct HandshakePermits {
     pub handshake: (OwnedSemaphorePermit, AddressPermit),
     /// Permit for the pending connection.
     pub connection: ConnectionPermit,
+}
+
+/// The tenant of a client, and its share of the node; that of `main` is the whole.
+#[derive(Clone, Copy, Debug)]
+pub struct TenantShare<'a> {
+    /// Its number.
+    pub tenant: TenantId,
+    /// Its name, for the log.
+    pub name: &'a str,
+    /// Its connections, and its rate of handshakes.
+    pub bounds: Bounds,
 }
 
 /// State of the node that decides together with the limits.
@@ -106,7 +118,8 @@ impl Quotas {
         })
     }
 
-    /// Takes permits for the client's address, for a handshake and for the pending connection.
+    /// Takes permits for the client's address, for a handshake and for the pending connection, the
+    /// last of them among those of its tenant.
     ///
     /// # Errors
     /// If a limit is reached, which is logged.
@@ -115,6 +128,7 @@ impl Quotas {
         facts: &RequestFacts,
         limits: &QuotaLimits,
         load: Load,
+        share: &TenantShare<'_>,
     ) -> Result<HandshakePermits, Rejection> {
         let client = facts.client;
         let bounds = Bounds {
@@ -140,7 +154,9 @@ impl Quotas {
             return Err(self.refuse_all(HandshakeError::Handshakes, load.open));
         };
         let connection = ConnectionPermit::take(&self.permits, limits.connections, address)
-            .ok_or_else(|| self.refuse_all(HandshakeError::Connections, load.open))?;
+            .ok_or_else(|| self.refuse_all(HandshakeError::Connections, load.open))?
+            .of_tenant(share.tenant, share.bounds)
+            .map_err(|crowded| self.refuse_tenant(share.name, crowded))?;
         Ok(HandshakePermits {
             handshake: (handshake, of_address),
             connection,
@@ -201,6 +217,40 @@ impl Quotas {
             );
         }
         Rejection::too_many(reason, sentence, again)
+    }
+
+    /// For a client of a tenant that has reached its connection limit or its rate limit.
+    fn refuse_tenant(&self, tenant: &str, crowded: Crowded) -> Rejection {
+        let (reason, setting, line) = match crowded {
+            Crowded::Open => (
+                HandshakeError::Connections,
+                "connections",
+                "tenant-connections",
+            ),
+            Crowded::Rate { .. } => (
+                HandshakeError::HandshakesPerSecond,
+                "handshakes_per_second",
+                "tenant-handshakes-per-second",
+            ),
+        };
+        if let Some(suppressed) = self.throttles.allow(line) {
+            tracing::warn!(
+                tenant,
+                suppressed,
+                "the limit {setting} of a tenant is reached: rejecting its clients. Raise it under \
+                 `limits` of the tenant"
+            );
+        }
+        match crowded {
+            Crowded::Open => {
+                let sentence = "This site has as many connections as it may have. Retry later.";
+                Rejection::unavailable(reason, sentence)
+            }
+            Crowded::Rate { again } => {
+                let sentence = "Too many clients of this site connect at once. Retry later.";
+                Rejection::too_many(reason, sentence, Some(again))
+            }
+        }
     }
 
     /// For an address that has half of all handshakes in progress.

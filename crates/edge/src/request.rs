@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::address::{Arrival, Client};
 use crate::config::PublicConfig;
+use crate::origin::Origins;
 use crate::rejection::{HandshakeError, Rejection};
 use crate::respond::Body;
 use crate::subprotocol::Offer;
@@ -42,7 +43,7 @@ pub struct RequestFacts {
 
 impl RequestFacts {
     /// Parses the request for a websocket. Its headers then contain no untrusted address.
-    /// `compression`: whether compressed messages may be negotiated.
+    /// `origins`: those of its tenant; `compression`: whether compressed messages may be negotiated.
     ///
     /// # Errors
     /// If it is not a valid handshake, or is from a page that may not connect.
@@ -50,6 +51,7 @@ impl RequestFacts {
         request: &mut Request<B>,
         arrival: Arrival,
         config: &PublicConfig,
+        origins: &Origins,
         compression: bool,
         throttles: &Throttles,
     ) -> Result<Self, Rejection> {
@@ -57,7 +59,7 @@ impl RequestFacts {
             reason: HandshakeError::Handshake,
             response,
         })?;
-        let found = screening::check(request.headers_mut(), arrival, config, throttles)?;
+        let found = screening::check(request.headers_mut(), arrival, config, origins, throttles)?;
         let headers = request.headers();
         let offer = Offer::of(headers)
             .map_err(|error| Rejection::bad_request(HandshakeError::Token, error))?;

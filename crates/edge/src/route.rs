@@ -19,8 +19,12 @@ pub enum Route {
 }
 
 impl Route {
-    /// Resolves the target of a request.
-    pub fn of<B>(request: &Request<B>, config: &PublicConfig) -> Self {
+    /// Resolves the target of a request. `is_tenants`: whether a tenant has its websocket at a path.
+    pub fn of<B>(
+        request: &Request<B>,
+        config: &PublicConfig,
+        is_tenants: impl Fn(&str) -> bool,
+    ) -> Self {
         let path = request.uri().path();
         let is_upgrade = request.headers().contains_key(header::UPGRADE);
         match path {
@@ -28,6 +32,7 @@ impl Route {
             "/" if config.root_health && !is_upgrade => Self::Root,
             _ if is_same(path, &config.websocket_path) => Self::Websocket,
             "/health" => Self::Health,
+            _ if is_tenants(path) => Self::Websocket,
             _ => Self::Nothing,
         }
     }
@@ -83,7 +88,9 @@ mod tests {
             root_health,
             ..PublicConfig::default()
         };
-        Route::of(&request.body(()).unwrap(), &config)
+        Route::of(&request.body(()).unwrap(), &config, |path| {
+            path == "/t/acme/ws/"
+        })
     }
 
     #[test]

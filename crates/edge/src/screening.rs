@@ -9,7 +9,7 @@ use tokio::io::AsyncRead;
 
 use crate::address::{self, Arrival, Client, Found, Peer};
 use crate::config::PublicConfig;
-use crate::origin::Foreign;
+use crate::origin::{Foreign, Origins};
 use crate::proxy_protocol::{self, Source};
 use crate::rejection::{HandshakeError, Rejection};
 use crate::respond;
@@ -62,6 +62,7 @@ pub(crate) fn check(
     headers: &mut HeaderMap,
     arrival: Arrival,
     config: &PublicConfig,
+    origins: &Origins,
     throttles: &Throttles,
 ) -> Result<Found, Rejection> {
     let found = address::find(
@@ -79,10 +80,10 @@ pub(crate) fn check(
             "ignoring an invalid X-Real-IP or X-Forwarded-For from a trusted proxy"
         );
     }
-    match config.origins.check(headers, found.from_proxy) {
+    match origins.check(headers, found.from_proxy) {
         Ok(()) => Ok(found),
         Err(foreign) => Err(refuse_origin(
-            config,
+            origins,
             headers,
             found.client,
             &foreign,
@@ -93,7 +94,7 @@ pub(crate) fn check(
 
 /// Rejects a page that may not open a websocket here.
 fn refuse_origin(
-    config: &PublicConfig,
+    origins: &Origins,
     headers: &HeaderMap,
     client: Client,
     foreign: &Foreign,
@@ -108,7 +109,7 @@ fn refuse_origin(
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
-        let remedy = remedy_for(foreign, |page| config.origins.change_for(page));
+        let remedy = remedy_for(foreign, |page| origins.change_for(page));
         tracing::warn!(%client, host, suppressed, "refused a websocket with {what}. {remedy}");
     }
     // The response does not reveal which other origins are allowed.

@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicUsize;
 use ht_backend::{Backend, ForwardRules, Hook};
 use ht_broker::order::Order;
 use ht_broker::{Broker, Sequencer};
+use ht_control::tenants::changes::Changes;
+use ht_control::tenants::claims::Conflict;
 use ht_edge::listener::{InheritedSockets, Listener};
 use ht_edge::quotas::Quotas;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::charge::Charges;
-use crate::config::{Listen, ServerConfig};
+use crate::config::{Listen, ServerConfig, TenantConfig};
 use crate::heartbeat::Heartbeat;
 use crate::hooks::{HookCaller, HookSender, hook_queue};
 use crate::identity::Identity;
@@ -33,6 +34,7 @@ use crate::sequencer::NodeSequencer;
 use crate::services::{Service, Services, ShutdownStage};
 use crate::shards::Shards;
 use crate::tenants::Tenants;
+use crate::tenants::closer::{Cause, Closer};
 use crate::window_file::WindowFile;
 
 /// A running node. It runs until it is [drained](Self::drain); if it is dropped instead, all
@@ -54,16 +56,17 @@ pub struct Gateway {
 impl Gateway {
     /// Starts listeners, shards and broker on the current tokio runtime.
     ///
-    /// `live` holds the live part of `config`, and what is forwarded to `backend`. Without a
+    /// `live` holds the live part of `config`, and what is forwarded to `backend`, which is the API of
+    /// the tenant `main`; without it there are only the tenants of `config`. Without a
     /// `broker` the node delivers only what is published over its own HTTP endpoint. `sockets` are
     /// used instead of the configured addresses.
     ///
     /// # Errors
     /// If an address cannot be listened on, the internal one is exposed to the network without an
-    /// API key, or the system cannot start another thread.
+    /// API key, two tenants claim the same, or the system cannot start another thread.
     pub async fn start(
         config: ServerConfig,
-        backend: Arc<dyn Backend>,
+        backend: Option<Arc<dyn Backend>>,
         live: Live,
         broker: Option<Arc<Broker>>,
         sockets: InheritedSockets,
@@ -71,11 +74,12 @@ impl Gateway {
         let Listeners { public, internal } = Listeners::open(&config, sockets)?;
         let window = config.limits.window(allowance());
         let mut node = Node {
-            tenants: Arc::new(Tenants::of(Arc::clone(&backend))),
             peers: Arc::new(Peers::new(&config.nodes)),
             log_retains: broker.as_ref().is_some_and(|broker| broker.retains()),
             ..Node::new(config.threads.max(1), config.matching, window)
         };
+        let tenants = Tenants::new(&config.tenants, backend, node.call_clock());
+        node.tenants = Arc::new(tenants.map_err(StartError::Tenants)?);
         let window_file = WindowFile::of(&config, window, broker.as_deref());
         let order = match &window_file {
             Some(file) => file.begin(&mut node, &config, window, broker.is_some()),
@@ -92,7 +96,6 @@ impl Gateway {
         let (hooks, caller) = hooks(&config, &node).unzip();
         let shards = Shards::start(&config, &node, &live, broker.as_ref(), hooks.as_ref());
         let shards = shards.map_err(StartError::Shard)?;
-        backend.number_calls(node.call_clock());
         let sequencer = NodeSequencer::continuing(shards.inboxes(), order, &node);
         let gateway = Self {
             public: public.1,
@@ -109,7 +112,7 @@ impl Gateway {
         tracing::debug!(epoch = %gateway.sequencer.epoch(), "the order of publications begins");
         gateway.start_prober(&config).await;
         gateway.start_delivery(caller);
-        gateway.start_upkeep(backend);
+        gateway.start_upkeep();
         gateway.start_rechecker();
         gateway.start_internal(&config, internal.0);
         gateway.start_public(&config, public.0);
@@ -163,6 +166,31 @@ impl Gateway {
         Ok(())
     }
 
+    /// Replaces the tenants, except for `main` where the node has an API itself. Clients of those that
+    /// are added or changed get what applies from their next handshake on. The connections of those
+    /// that are removed are closed in waves, and their APIs get no further call; those of suspended
+    /// ones are closed as well.
+    ///
+    /// # Errors
+    /// With everything that two of them claim. Nothing is changed then.
+    pub fn set_tenants(
+        &self,
+        tenants: Vec<TenantConfig>,
+    ) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
+        let (node, changes) = (&self.node, self.node.tenants.set(tenants)?);
+        let gone = changes.removed.iter().map(|it| (it, Cause::Removed));
+        let suspended = changes.suspended.iter().map(|it| (it, Cause::Suspended));
+        for (config, cause) in gone.chain(suspended) {
+            if let Some(id) = node.tenants.id(&config.name) {
+                node.leaving.add(id, cause);
+            }
+        }
+        if !changes.removed.is_empty() || !changes.suspended.is_empty() {
+            node.rechecks.wake();
+        }
+        Ok(changes)
+    }
+
     /// The sequencer of the node.
     fn order(&self) -> Arc<dyn Sequencer> {
         Arc::<NodeSequencer>::clone(&self.sequencer)
@@ -213,15 +241,23 @@ impl Gateway {
         }
     }
 
-    /// Starts what the backend needs beside its calls, for as long as clients are admitted.
-    fn start_upkeep(&self, backend: Arc<dyn Backend>) {
-        let run = |shutdown: CancellationToken| async move {
-            tokio::select! {
-                () = backend.upkeep() => {}
-                () = shutdown.cancelled() => {}
-            }
-        };
+    /// Starts what the backends need beside their calls, for as long as clients are admitted.
+    fn start_upkeep(&self) {
+        let node = &self.node;
+        let tenants = Arc::clone(&node.tenants);
+        let run = |shutdown| async move { tenants.upkeep(shutdown).await };
         self.services.start(Service::Upkeep, run);
+        if node.tenants.are_enabled() {
+            let closer = Closer {
+                leaving: Arc::clone(&node.leaving),
+                tenants: Arc::clone(&node.tenants),
+                permits: Arc::clone(&node.permits),
+                live: self.live.clone(),
+                inboxes: self.shards.inboxes(),
+            };
+            let run = |shutdown| closer.run(shutdown);
+            self.services.start(Service::TenantCloser, run);
+        }
     }
 
     /// Starts what queries the API again about clients that are connected, for as long as they are.

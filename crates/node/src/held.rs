@@ -6,6 +6,7 @@ use ht_core::account::Accounts;
 use ht_core::peer::Eviction;
 use ht_core::world::Over;
 use ht_edge::permits::{Permits, Slot, Stage};
+use ht_proto::tenant::Scoped;
 use ht_telemetry::throttle::Throttles;
 
 use crate::socket::Socket;
@@ -65,6 +66,7 @@ impl Held {
 }
 
 /// The user whose account a connection has; `None` once its slot was released.
-fn user(peer: &Socket) -> Option<&str> {
-    (peer.address != Slot::NONE).then(|| peer.user()).flatten()
+fn user(peer: &Socket) -> Option<Scoped<&str>> {
+    let user = (peer.address != Slot::NONE).then(|| peer.user()).flatten();
+    user.map(|user| peer.tenant().scope(user))
 }

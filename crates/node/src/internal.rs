@@ -7,6 +7,8 @@ mod body;
 mod keys;
 mod nodes;
 mod path;
+mod rejected;
+mod tenant;
 mod trigger;
 
 use std::convert::Infallible;
@@ -37,6 +39,7 @@ use crate::metrics::{self, Sources};
 use crate::peers::Peers;
 use crate::readiness::Readiness;
 use crate::sequencer::NodeSequencer;
+use crate::tenants::Tenants;
 
 /// The internal listener's service.
 pub(crate) struct Internal {
@@ -59,6 +62,10 @@ pub(crate) struct Internal {
 }
 
 impl Internal {
+    fn tenants(&self) -> &Tenants {
+        &self.sources.node.tenants
+    }
+
     /// Accepts connections until `shutdown`.
     pub(crate) async fn run(self, listener: Listener, shutdown: CancellationToken) {
         accept::accept_all(Arc::new(self), listener, shutdown).await;
@@ -103,7 +110,7 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
             }
             Ok(()) => respond::method_not_allowed("POST"),
         },
-        Endpoint::Metrics => match guard(internal, request.headers(), access, &[Right::Read]) {
+        Endpoint::Metrics => match guard_node(internal, request.headers(), access) {
             Err(response) => *response,
             Ok(()) if reads => metrics::respond(&internal.sources, request.headers()).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
@@ -113,7 +120,7 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
             Ok(()) if reads => answers::position(internal),
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
-        Endpoint::Nodes => match guard(internal, request.headers(), access, &[Right::Read]) {
+        Endpoint::Nodes => match guard_node(internal, request.headers(), access) {
             Err(response) => *response,
             Ok(()) if reads => nodes::respond(internal).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
@@ -144,7 +151,7 @@ fn admit(
     let status = match &problem {
         HostError::Count(_) | HostError::Unreadable => StatusCode::BAD_REQUEST,
         HostError::Foreign(host) => {
-            if matches!(access, Access::Key(_)) {
+            if matches!(access, Access::Key(..)) {
                 return Ok(());
             }
             if let Some(suppressed) = internal.throttles.allow("internal-host") {
@@ -181,12 +188,16 @@ fn guard(
     }
     match (access, rights) {
         (Access::Unknown, _) => {}
-        (Access::Key(_), [right, ..]) if !rights.iter().any(|right| access.may(*right)) => {
+        (Access::Key(..), [right, ..]) if !rights.iter().any(|right| access.may(*right)) => {
             return Err(Box::new(access::forbidden(internal, *right, None)));
         }
-        (Access::Key(_) | Access::Open, _) => return Ok(()),
+        (Access::Key(..) | Access::Open, _) => return Ok(()),
     }
-    let sentence = if internal.live.now().api_keys.is_empty() {
+    let settings = internal.live.now();
+    let sentence = if settings.api_keys.is_empty() && settings.keys.is_empty() {
+        "Send the key of a tenant as: Authorization: Bearer <key>. For requests about all tenants, set \
+         internal.api_key"
+    } else if settings.api_keys.is_empty() {
         "Send a key of internal.keys as: Authorization: Bearer <key>"
     } else {
         "Send the key of internal.api_key as: Authorization: Bearer <key>"
@@ -197,6 +208,21 @@ fn guard(
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, challenge);
     Err(Box::new(response))
+}
+
+/// The same for a request that reads what concerns all tenants.
+fn guard_node(
+    internal: &Internal,
+    headers: &HeaderMap,
+    access: Access,
+) -> Result<(), Box<Response<Body>>> {
+    guard(internal, headers, access, &[Right::Read])?;
+    if access.tenant().is_some() {
+        let sentence = "this is about all tenants, and this key belongs to one: send a key of \
+                        internal.api_key or internal.keys";
+        return Err(Box::new(error(StatusCode::FORBIDDEN, sentence)));
+    }
+    Ok(())
 }
 
 /// Liveness: whether the process should be left running.

@@ -1,5 +1,6 @@
 //! The two listening sockets of a node.
 
+use ht_control::tenants::claims::Conflict;
 use ht_edge::listener::{Inherited, InheritedSockets, Listener};
 
 use crate::config::{InternalConfig, Listen, ServerConfig};
@@ -24,9 +25,18 @@ pub enum StartError {
          there could publish to every user. Set a key, or listen on 127.0.0.1 or a unix socket"
     )]
     InternalIsOpen(Listen),
+    /// Two tenants claim the same.
+    #[error("{}", all(.0))]
+    Tenants(Vec<Conflict>),
     /// A shard could not be started.
     #[error("cannot start a shard: {0}")]
     Shard(std::io::Error),
+}
+
+/// All of them.
+fn all(conflicts: &[Conflict]) -> String {
+    let all: Vec<_> = conflicts.iter().map(ToString::to_string).collect();
+    all.join("; ")
 }
 
 /// Advice if an address is in use.

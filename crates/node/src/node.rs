@@ -30,6 +30,7 @@ use crate::memory::{Memory, allowance};
 use crate::peers::Peers;
 use crate::permissions::Mailbox;
 use crate::tenants::Tenants;
+use crate::tenants::closer::Leaving;
 use crate::tickets::Tickets;
 use crate::totals::Totals;
 use crate::window::NodeWindow;
@@ -38,6 +39,8 @@ use crate::window::NodeWindow;
 pub(crate) struct Node {
     /// Who has an API of its own.
     pub(crate) tenants: Arc<Tenants>,
+    /// Those of them whose connections are to be closed.
+    pub(crate) leaving: Arc<Leaving>,
     /// Counters of the shards.
     pub(crate) totals: Arc<Totals>,
     /// Counters outside of them.
@@ -94,6 +97,7 @@ impl Node {
         let epoch = Epoch::from_random(Uuid::new_v4().as_fields().0);
         Self {
             tenants: Arc::default(),
+            leaving: Arc::default(),
             totals: Arc::new(Totals::new(shards)),
             counters: Arc::default(),
             throttles: Arc::default(),

@@ -29,13 +29,13 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use crate::permissions::mailbox::{Asker, Mailbox, Request};
 pub(crate) use crate::permissions::report::Reports;
 
-use crate::config::{PermissionsConfig, Unreachable};
+use crate::config::Unreachable;
 use crate::counters::BootstrapOutcome;
 use crate::inbox::{self, Input};
 use crate::interner::Interner;
 use crate::live::Live;
 use crate::permitted::{self, Permitted};
-use crate::tenants::Tenants;
+use crate::tenants::{Tenant, Tenants};
 
 /// Queries the API again about open sessions.
 pub(crate) struct Rechecker {
@@ -105,6 +105,7 @@ impl Rechecker {
                 Some(done) = desk.calls.join_next_with_id() => desk.done(done),
                 () = sleep_until(due) => {}
             }
+            desk.drop_removed();
             let permissions = desk.parts.live.now().permissions;
             let now = desk.now();
             for Line { rechecks, .. } in desk.lines.values_mut() {
@@ -145,9 +146,31 @@ impl Desk {
             if due.patience == Patience::Held {
                 waiting.held.get_or_insert_with(Instant::now);
             }
+            let parts = &self.parts;
             let line = self.lines.entry(tenant);
-            let line = line.or_insert_with(|| Line::new(&self.parts.live.now().permissions));
+            let line = line.or_insert_with(|| Line::new(parts, tenant));
             line.rechecks.request(asker, &credentials, due, now);
+        }
+    }
+
+    /// Ends the calls to APIs of tenants that are not served any more: their connections are about to
+    /// be closed.
+    fn drop_removed(&mut self) {
+        let tenants = &self.parts.tenants;
+        let is_served = |id| {
+            tenants
+                .get(id)
+                .is_some_and(|it: Arc<Tenant>| !it.is_suspended())
+        };
+        let lines = self.lines.keys().copied();
+        let gone: Vec<_> = lines.filter(|id| !is_served(*id)).collect();
+        for tenant in gone {
+            self.lines.remove(&tenant);
+            self.waiting.retain(|_, waiting| waiting.tenant != tenant);
+            for (_, handle) in self.handles.extract_if(|call, _| call.0 == tenant) {
+                self.ids.remove(&handle.id());
+                handle.abort();
+            }
         }
     }
 
@@ -322,9 +345,12 @@ impl Desk {
 }
 
 impl Line {
-    fn new(permissions: &PermissionsConfig) -> Self {
+    fn new(parts: &Rechecker, tenant: TenantId) -> Self {
+        let permissions = parts.live.now().permissions;
+        let (tenant, most) = (parts.tenants.get(tenant), permissions.calls_max);
+        let most = tenant.map_or(most, |tenant| tenant.rechecks_max(most));
         Self {
-            rechecks: Rechecks::new(permissions.calls_max, permissions.hold_timeout),
+            rechecks: Rechecks::new(most, permissions.hold_timeout),
             retry_after: Duration::ZERO,
         }
     }

@@ -1,12 +1,12 @@
 //! The sequencer: the only path to the shards. It orders and numbers what is published.
 
 mod placing;
+mod probing;
 mod retained;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use ht_broker::order::Order;
 use ht_broker::{Missed, Placed, Sequencer, Taken};
@@ -16,20 +16,22 @@ use ht_core::publication::Logged;
 use ht_core::select::Selection;
 use ht_core::window::View;
 use ht_proto::cursor::{Check, Cursor};
-use ht_proto::entry::{Entry, Epoch, Position};
+use ht_proto::entry::{Entry, Epoch, Position, TenantId};
 use ht_proto::note::Note;
+use ht_proto::record::Record;
 use ht_telemetry::throttle::Throttles;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::Mutex;
 
 use crate::commands::{Commands, Ticket};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
-use crate::inbox::{self, Batch, Ended, Input, Overflow};
+use crate::inbox::{self, Batch, Ended, Overflow};
 use crate::interner::Interner;
 use crate::node::Node;
 use crate::peers::Peers;
 use crate::recovery::GapReports;
 use crate::sequencer::placing::{Group, What, is_command, rooms};
+use crate::tenants::Tenants;
 use crate::window::{NodeWindow, Snapshot};
 
 /// Gives entries their position in the node's total order and hands them to the shards that may
@@ -41,6 +43,7 @@ pub(crate) struct NodeSequencer {
     interest: Arc<InterestIndex>,
     window: Arc<NodeWindow>,
     interner: Arc<Interner>,
+    tenants: Arc<Tenants>,
     commands: Arc<Commands>,
     delivery: Arc<Delivery>,
     peers: Arc<Peers>,
@@ -68,6 +71,7 @@ impl NodeSequencer {
             interest: Arc::clone(&node.interest),
             window: Arc::clone(&node.window),
             interner: Arc::clone(&node.interner),
+            tenants: Arc::clone(&node.tenants),
             commands: Arc::clone(&node.commands),
             delivery: Arc::clone(&node.delivery),
             peers: Arc::clone(&node.peers),
@@ -221,7 +225,8 @@ impl NodeSequencer {
 
     /// The order and its window, to be saved once nothing is placed any more.
     pub(crate) async fn snapshot(&self) -> Snapshot {
-        self.window.snapshot(&*self.order.lock().await)
+        self.window
+            .snapshot(&*self.order.lock().await, &self.tenants)
     }
 
     /// How many connections the command at a position matched, once all shards have executed it.
@@ -306,33 +311,6 @@ impl NodeSequencer {
         self.gaps.report_shard_missed(index, &cause);
     }
 
-    async fn hand_on_probe(&self) -> Taken {
-        let mut order = self.order.lock().await;
-        if !self.log_retains {
-            self.settle(&mut order, None);
-        }
-        let taken: Vec<_> = self
-            .shards
-            .iter()
-            .enumerate()
-            .map(|(index, shard)| {
-                let (taken, answer) = oneshot::channel();
-                // A shard that has ended is reported elsewhere.
-                let sent = shard.send(Input::Probe(taken));
-                let delivery = Arc::clone(&self.delivery);
-                async move {
-                    if sent.is_ok() {
-                        let _ = answer.await;
-                    }
-                    delivery.taken(index);
-                }
-            })
-            .collect();
-        drop(order);
-        self.delivery.arrived();
-        Taken(join_all(taken).map(drop).boxed())
-    }
-
     /// Counts a trigger.
     fn count(&self, placed: &Placed) {
         let counters = &self.counters;
@@ -347,6 +325,11 @@ impl NodeSequencer {
 impl Sequencer for NodeSequencer {
     fn epoch(&self) -> Epoch {
         self.window.epoch()
+    }
+
+    fn tenant(&self, record: &Record) -> Result<TenantId, String> {
+        let tenant = self.tenants.of_record(record);
+        tenant.map_err(|problem| format!("tenant: {problem}"))
     }
 
     fn place(&self, batch: Vec<Entry>) -> BoxFuture<'_, Vec<Placed>> {

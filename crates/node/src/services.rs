@@ -19,6 +19,8 @@ labels! {
         GapCloser = "gap closer",
         /// What the backend needs beside its calls.
         Upkeep = "upkeep",
+        /// Closes the connections of tenants that are removed or suspended.
+        TenantCloser = "tenant closer",
         /// Follows the broker's log.
         Broker = "broker",
         /// Calls the hooks.
@@ -38,7 +40,9 @@ impl Service {
     /// The stage of the shutdown in which it ends.
     const fn stage(self) -> ShutdownStage {
         match self {
-            Self::Public | Self::Prober | Self::GapCloser | Self::Upkeep => ShutdownStage::Clients,
+            Self::Public | Self::Prober | Self::GapCloser | Self::Upkeep | Self::TenantCloser => {
+                ShutdownStage::Clients
+            }
             Self::Broker | Self::Hooks | Self::Reporter | Self::Rechecker => {
                 ShutdownStage::Delivery
             }

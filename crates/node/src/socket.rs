@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::io::{IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use ht_backend::KeptCredentials;
@@ -11,6 +12,7 @@ use ht_control::turn::{Read, Readable, Readiness};
 use ht_core::peer::{Peer, Sent};
 use ht_edge::listener;
 use ht_edge::permits::Slot;
+use ht_proto::entry::TenantId;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use uuid::Uuid;
@@ -32,14 +34,15 @@ pub(crate) struct Socket {
 #[derive(Debug)]
 pub(crate) struct About {
     pub(crate) id: Uuid,
+    pub(crate) tenant: TenantId,
     pub(crate) user: Option<Arc<str>>,
     /// For the hooks, and to query the API again; `None` if no hook is configured and permissions
     /// are never checked again.
     pub(crate) credentials: Option<Arc<KeptCredentials>>,
     /// For its resume tickets, if it gets any.
     pub(crate) holder: Option<Box<Holder>>,
-    /// When a ping hook was last called, in the shard's milliseconds.
-    pub(crate) pinged: Option<u64>,
+    /// When a ping hook was last called, in the shard's milliseconds, counted from one.
+    pub(crate) pinged: Option<NonZeroU64>,
 }
 
 #[derive(Debug)]
@@ -83,13 +86,19 @@ impl Socket {
         self.about.as_ref().and_then(|about| about.user.as_deref())
     }
 
+    /// The tenant of the connection. Of every connection of another one than `main` it is known.
+    pub(crate) fn tenant(&self) -> TenantId {
+        let about = self.about.as_ref();
+        about.map_or(TenantId::MAIN, |about| about.tenant)
+    }
+
     /// A number that is equal for all connections of one user, and if the user is not known for all
     /// of one address.
     pub(crate) fn client(&self) -> u64 {
         let user = self.about.as_ref().and_then(|about| about.user.as_ref());
         let mut hasher = DefaultHasher::new();
         match user {
-            Some(user) => user.hash(&mut hasher),
+            Some(user) => self.tenant().scope(user).hash(&mut hasher),
             None => self.address.hash(&mut hasher),
         }
         hasher.finish()
@@ -200,5 +209,6 @@ mod tests {
         // Every idle connection has one. Fields that mio adds to a stream in debug builds are not
         // counted.
         assert!(size_of::<Socket>() <= size_of::<Stream>() + 16);
+        assert!(size_of::<About>() <= 64);
     }
 }

@@ -4,63 +4,283 @@
 //! by the number that a session, its credentials or an entry has. A tenant that is removed is not
 //! found any more: its API gets no further call.
 
+mod api;
+pub(crate) mod closer;
+mod tenant;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ht_backend::{Backend, ForwardRules, GuardCounts, Hook};
+use ht_backend::{Backend, CallClock, GuardCounts, Hook};
+use ht_control::tenants::changes::Changes;
+use ht_control::tenants::claims::{Claim, Conflict};
+use ht_control::tenants::directory::{Directory, Found};
+use ht_control::tenants::ids::TenantIds;
 use ht_proto::entry::TenantId;
+use ht_proto::record::Record;
 use ht_proto::tenant::TenantName;
+use ht_proto::trigger::Problem;
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
 
-use crate::config::TenantConfig;
-use crate::live::LiveSettings;
+pub(crate) use crate::tenants::tenant::Tenant;
 
-/// The tenants of a node.
+use crate::config::{Rights, TenantConfig, TenantsConfig};
+
+/// How often APIs are looked for that nobody uses any more.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// The tenants of a node, and the numbers of their names.
 #[derive(Default)]
 pub(crate) struct Tenants {
-    by_id: ArcSwap<HashMap<TenantId, Arc<Tenant>>>,
+    /// There may be others than `main`.
+    is_enabled: bool,
+    /// The tenant of clients that name none.
+    default: Option<TenantName>,
+    ids: RwLock<TenantIds>,
+    table: ArcSwap<Table>,
+    /// They are changed by one at a time.
+    changing: Mutex<()>,
+    /// Numbers the calls to all APIs.
+    clock: Option<CallClock>,
 }
 
-/// A tenant, with the settings of one moment.
-pub(crate) struct Tenant {
-    name: TenantName,
-    /// None for `main`, whose settings are those of the node.
-    config: Option<TenantConfig>,
-    rules: ForwardRules,
-    backend: Arc<dyn Backend>,
+/// The tenants at one moment.
+#[derive(Default)]
+struct Table {
+    by_id: HashMap<TenantId, Arc<Tenant>>,
+    directory: Directory<TenantId>,
+    /// Without the `main` of the node's own configuration.
+    list: Vec<Arc<TenantConfig>>,
+}
+
+/// Whose client a request is of.
+pub(crate) enum Choice {
+    /// This tenant's.
+    One(Arc<Tenant>),
+    /// Nobody's.
+    Nobody,
+    /// It names two.
+    Disagree,
 }
 
 impl Tenants {
-    /// Those of a node with one API: `main` alone.
-    pub(crate) fn of(backend: Arc<dyn Backend>) -> Self {
-        let tenants = Self::default();
-        let main = Tenant {
-            name: TenantName::main(),
-            config: None,
-            rules: ForwardRules::new(Vec::new()),
-            backend,
+    /// Those of a node: `main` if it has an API itself, and those that are configured. `clock` numbers
+    /// the calls to all APIs.
+    ///
+    /// # Errors
+    /// With everything that two of them claim.
+    pub(crate) fn new(
+        config: &TenantsConfig,
+        main: Option<Arc<dyn Backend>>,
+        clock: CallClock,
+    ) -> Result<Self, Vec<Conflict>> {
+        let main = main.map(|backend| {
+            backend.number_calls(Arc::clone(&clock));
+            (TenantId::MAIN, Arc::new(Tenant::main(backend)))
+        });
+        let tenants = Self {
+            is_enabled: config.is_enabled,
+            default: config.default.clone(),
+            clock: Some(clock),
+            ..Self::default()
         };
-        let all = HashMap::from([(TenantId::MAIN, Arc::new(main))]);
-        tenants.by_id.store(Arc::new(all));
-        tenants
+        tenants.table.store(Arc::new(Table {
+            by_id: main.into_iter().collect(),
+            ..Table::default()
+        }));
+        if config.is_enabled {
+            tenants.set(config.list.clone())?;
+        }
+        Ok(tenants)
+    }
+
+    /// Whether there may be others than `main`.
+    pub(crate) fn are_enabled(&self) -> bool {
+        self.is_enabled
+    }
+
+    /// Replaces all tenants but the `main` of the node's own configuration. Those that are removed or
+    /// suspended admit nobody any more; their connections are still there.
+    ///
+    /// # Errors
+    /// With everything that two of them claim. Nothing is changed then.
+    pub(crate) fn set(
+        &self,
+        list: Vec<TenantConfig>,
+    ) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.table.load_full();
+        let known: HashMap<_, _> = old.list.iter().map(|it| (&it.name, it)).collect();
+        let list: Vec<_> = list
+            .into_iter()
+            .map(|config| match known.get(&config.name) {
+                Some(known) if ***known == config => Arc::clone(known),
+                _ => Arc::new(config),
+            })
+            .collect();
+        let own_main = old.by_id.get(&TenantId::MAIN).filter(|it| it.is_of_node());
+        let (mut numbered, mut conflicts) = (Vec::with_capacity(list.len()), Vec::new());
+        for config in &list {
+            match self.id(&config.name) {
+                Some(TenantId::MAIN) if own_main.is_some() => conflicts.push(Conflict {
+                    claim: Claim::Name,
+                    first: TenantName::MAIN.into(),
+                    second: TenantName::MAIN.into(),
+                }),
+                Some(id) => numbered.push((config, id)),
+                None => tracing::error!(
+                    tenant = %config.name,
+                    "this tenant is not served: too many were named since this node started. \
+                     Restart it"
+                ),
+            }
+        }
+        let directory = match Directory::new(numbered.iter().map(|(config, id)| (*config, *id))) {
+            Ok(directory) if conflicts.is_empty() => directory,
+            Ok(_) => return Err(conflicts),
+            Err(others) => {
+                conflicts.extend(others);
+                return Err(conflicts);
+            }
+        };
+        let changes = Changes::between(&old.list, &list);
+        let mut by_id: HashMap<_, _> = numbered
+            .into_iter()
+            .map(|(config, id)| {
+                let former = old.by_id.get(&id);
+                (
+                    id,
+                    Tenant::succeeding(former, id, config, self.clock.as_ref()),
+                )
+            })
+            .collect();
+        if let Some(main) = own_main {
+            by_id.insert(TenantId::MAIN, Arc::clone(main));
+        }
+        self.table.store(Arc::new(Table {
+            by_id,
+            directory,
+            list,
+        }));
+        let former = |config: &Arc<TenantConfig>| old.by_id.get(&self.find_id(&config.name)?);
+        let removed = changes.removed.iter().filter_map(former);
+        removed.for_each(|tenant| tenant.remove());
+        let suspended = changes.suspended.iter().filter_map(former);
+        suspended.for_each(|tenant| tenant.suspend());
+        Ok(changes)
     }
 
     /// The tenant with this number; `None` if there is none any more.
     pub(crate) fn get(&self, id: TenantId) -> Option<Arc<Tenant>> {
-        self.by_id.load().get(&id).cloned()
+        self.table.load().by_id.get(&id).cloned()
     }
 
-    /// Whether any tenant has this hook.
+    /// The tenant with this name.
+    pub(crate) fn named(&self, name: &TenantName) -> Option<Arc<Tenant>> {
+        self.get(self.find_id(name)?)
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Tenant>> {
+        self.table.load().by_id.values().cloned().collect()
+    }
+
+    /// Whose client a request is of: by its host, its path and the public keys that it names.
+    pub(crate) fn choose<'a>(
+        &self,
+        host: Option<&str>,
+        path: &str,
+        keys: impl Iterator<Item = &'a str>,
+    ) -> Choice {
+        if !self.is_enabled {
+            return self.get(TenantId::MAIN).map_or(Choice::Nobody, Choice::One);
+        }
+        let table = self.table.load();
+        let mut found = table.directory.find(host, path, None);
+        for key in keys {
+            found = match (found, table.directory.find(None, "", Some(key))) {
+                (found, Found::Nobody) => found,
+                (Found::One(one), Found::One(other)) if one != other => Found::Disagree,
+                (Found::Disagree, _) => Found::Disagree,
+                (_, by_key) => by_key,
+            };
+        }
+        let id = match found {
+            Found::One(id) => Some(id),
+            Found::Nobody => self.default.as_ref().and_then(|name| self.find_id(name)),
+            Found::Disagree => return Choice::Disagree,
+        };
+        let tenant = id.and_then(|id| table.by_id.get(&id));
+        tenant.map_or(Choice::Nobody, |it| Choice::One(Arc::clone(it)))
+    }
+
+    /// Whether a tenant has this path on every host.
+    pub(crate) fn have_path(&self, path: &str) -> bool {
+        let table = self.table.load();
+        self.is_enabled && table.directory.find(None, path, None) != Found::Nobody
+    }
+
+    /// Whose secret key this is, and what it may do. Only digests are compared.
+    pub(crate) fn of_key(&self, key: &[u8]) -> Option<(TenantId, Rights)> {
+        if !self.is_enabled {
+            return None;
+        }
+        let table = self.table.load();
+        let (id, at) = table.directory.by_publish_key(Sha256::digest(key).into())?;
+        let config = table.by_id.get(&id)?.config()?;
+        Some((id, config.publish_keys.get(at)?.may))
+    }
+
+    /// The number of a name, also of one that no tenant has yet. `None` if all numbers are given.
+    pub(crate) fn id(&self, name: &TenantName) -> Option<TenantId> {
+        if let Some(id) = self.find_id(name) {
+            return Some(id);
+        }
+        let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
+        ids.intern(name)
+    }
+
+    fn find_id(&self, name: &TenantName) -> Option<TenantId> {
+        let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
+        ids.find(name.as_str())
+    }
+
+    /// The name that has a number.
+    pub(crate) fn name(&self, id: TenantId) -> Option<TenantName> {
+        let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
+        ids.name(id).cloned()
+    }
+
+    /// Whose a record of the log is.
+    ///
+    /// # Errors
+    /// If it may not be placed.
+    pub(crate) fn of_record(&self, record: &Record) -> Result<TenantId, Problem> {
+        match (record.tenant(), record) {
+            (None, _) => Ok(TenantId::MAIN),
+            (Some(_), Record::Trigger(_)) if !self.is_enabled => Ok(TenantId::MAIN),
+            (Some(_), Record::Command(_)) if !self.is_enabled => Err(Problem::NoTenants),
+            (Some(Err(error)), _) => Err((*error).into()),
+            (Some(Ok(name)), _) => self.id(name).ok_or(Problem::TooManyTenants),
+        }
+    }
+
+    /// Whether any tenant has this hook, or may have it later.
     pub(crate) fn have_hook(&self, hook: Hook) -> bool {
-        let all = self.by_id.load();
-        all.values().any(|tenant| tenant.backend.has_hook(hook))
+        let main = self.get(TenantId::MAIN);
+        self.is_enabled || main.is_some_and(|main| main.has_hook(hook))
     }
 
     /// The limiters of the calls to all APIs together.
     pub(crate) fn guards(&self) -> GuardCounts {
-        let all = self.by_id.load();
-        let guards = all.values().filter_map(|tenant| tenant.backend.guard());
+        let all = self.all();
+        let guards = all.iter().filter_map(|tenant| tenant.guard());
         guards.fold(GuardCounts::default(), |sum, one| GuardCounts {
             in_flight: sum.in_flight + one.in_flight,
             waiting: sum.waiting + one.waiting,
@@ -70,37 +290,34 @@ impl Tenants {
             unreachable: sum.unreachable || one.unreachable,
         })
     }
-}
 
-impl Tenant {
-    /// Its API.
-    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
-        &self.backend
-    }
-
-    /// Whether its API has any hook.
-    pub(crate) fn has_hooks(&self) -> bool {
-        let mut hooks = Hook::ALL.into_iter();
-        hooks.any(|hook| self.backend.has_hook(hook))
-    }
-
-    /// What is forwarded to its API.
-    pub(crate) fn rules<'a>(&'a self, settings: &'a LiveSettings) -> &'a ForwardRules {
-        match &self.config {
-            None => &settings.rules,
-            Some(_) => &self.rules,
+    /// The background work of `main`'s API, and of those that tenants use. Those that nobody has used
+    /// for long are freed.
+    pub(crate) async fn upkeep(&self, shutdown: CancellationToken) {
+        let main = self.get(TenantId::MAIN).filter(|main| main.is_of_node());
+        let of_main = async {
+            match main {
+                Some(main) => main.backend().upkeep().await,
+                None => std::future::pending().await,
+            }
+        };
+        let sweeps = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                self.all().iter().for_each(|tenant| tenant.free_if_idle());
+            }
+        };
+        tokio::select! {
+            () = of_main => {}
+            () = sweeps => {}
+            () = shutdown.cancelled() => {}
         }
-    }
-}
-
-impl fmt::Debug for Tenant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tenant").field(&self.name).finish()
+        self.all().iter().for_each(|tenant| tenant.end_upkeep());
     }
 }
 
 impl fmt::Debug for Tenants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.by_id.load().values()).finish()
+        f.debug_set().entries(self.all()).finish()
     }
 }

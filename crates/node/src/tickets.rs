@@ -1,8 +1,8 @@
 //! Resume tickets: what lets a client in again without a call to the API.
 //!
 //! A ticket says what the API permitted a client, and is signed with `resume.secret`. It is worth
-//! something only with a recent proof that belongs to it, and with the same credentials: their
-//! fingerprint is in it. Whether something happened since the proof that may concern the client's
+//! something only with a recent proof that belongs to it, and with the same credentials at the same
+//! tenant: their fingerprint is in it. Whether something happened since the proof that may concern the client's
 //! permissions, [`crate::public`] finds out.
 
 #[cfg(test)]
@@ -19,6 +19,7 @@ use ht_core::ticket::Granted;
 use ht_core::who::Who;
 use ht_proto::cursor::Cursor;
 use ht_proto::server::Resumption;
+use ht_proto::tenant::TenantName;
 use ht_proto::ticket::{
     KeyId, Proof, ProofMac, ResumeOffer, SignedTicket, TICKET_BYTES_MAX, TicketMac, TicketPayload,
     ticket,
@@ -81,12 +82,21 @@ pub(crate) struct Opened {
 }
 
 impl Holder {
-    /// A client with these credentials, in the form of [`ForwardRules::identity`].
+    /// A client of a tenant with these credentials, in the form of [`ForwardRules::identity`].
     ///
     /// [`ForwardRules::identity`]: ht_backend::ForwardRules::identity
-    pub(crate) fn new(identity: &[u8]) -> Self {
+    pub(crate) fn new(tenant: &TenantName, identity: &[u8]) -> Self {
+        let digest = if tenant.is_main() {
+            Sha256::digest(identity).into()
+        } else {
+            // Nothing that is hashed for `main` has such an outer hash.
+            let mac = Hmac::<Sha256>::new_from_slice(tenant.as_str().as_bytes());
+            let mut mac = mac.expect("any length is a key");
+            mac.update(identity);
+            mac.finalize().into_bytes().into()
+        };
         Self {
-            digest: Sha256::digest(identity).into(),
+            digest,
             given: None,
         }
     }
@@ -222,22 +232,19 @@ impl Tickets {
         }
     }
 
-    /// Verifies what a client offers with these credentials, in the form of
-    /// [`ForwardRules::identity`]. None: tickets are not accepted.
+    /// Verifies what a client offers. None: tickets are not accepted.
     ///
     /// # Errors
     /// If it does not let the client in.
-    ///
-    /// [`ForwardRules::identity`]: ht_backend::ForwardRules::identity
     pub(crate) fn open(
         &self,
         offer: &ResumeOffer,
-        identity: &[u8],
+        holder: &Holder,
         now: SystemTime,
     ) -> Option<Result<Opened, ResumeOutcome>> {
         let accepted = self.accepted.load();
         let accepted = accepted.as_ref()?;
-        Some(accepted.open(offer, identity, seconds(now)))
+        Some(accepted.open(offer, holder, seconds(now)))
     }
 }
 
@@ -269,7 +276,7 @@ impl Accepted {
     fn open(
         &self,
         offer: &ResumeOffer,
-        identity: &[u8],
+        holder: &Holder,
         now: u32,
     ) -> Result<Opened, ResumeOutcome> {
         let invalid = ResumeOutcome::Invalid;
@@ -286,8 +293,11 @@ impl Accepted {
             return Err(invalid);
         }
         let payload = TicketPayload::decode(&ticket.payload).ok_or(invalid)?;
-        let digest: [u8; 32] = Sha256::digest(identity).into();
-        if !key.verifies(Purpose::Fingerprint, &[&digest], &payload.fingerprint) {
+        if !key.verifies(
+            Purpose::Fingerprint,
+            &[&holder.digest],
+            &payload.fingerprint,
+        ) {
             return Err(ResumeOutcome::Credentials);
         }
         let age = Duration::from_secs(now.saturating_sub(proof.at).into());

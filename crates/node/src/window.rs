@@ -15,9 +15,11 @@ use ht_proto::cursor::{Check, Cursor};
 use ht_proto::entry::{Epoch, Position, TenantId};
 use ht_proto::room::Room;
 use ht_proto::saved::{SavedAt, SavedBody, SavedEntry, SavedOrder, SavedWriter};
+use ht_proto::tenant::{Scoped, TenantName};
 use tokio::time::Instant;
 
 use crate::commands::saved;
+use crate::tenants::Tenants;
 
 /// The window. The sequencer changes it while it has the order.
 #[derive(Debug)]
@@ -34,7 +36,8 @@ pub(crate) struct NodeWindow {
 /// An order and its window, to be saved.
 pub(crate) struct Snapshot {
     order: SavedOrder,
-    ids: Vec<(Arc<str>, Position)>,
+    ids: Vec<(Scoped<Arc<str>>, Position)>,
+    tenants: Arc<Tenants>,
     view: View<Logged>,
     now: u64,
 }
@@ -59,12 +62,13 @@ impl NodeWindow {
     }
 
     /// Continues the window that another process of the node saved so long ago. `key` is that of a
-    /// room. `is_missing`: entries that followed may not have reached the node.
+    /// tenant's room. `is_missing`: entries that followed may not have reached the node.
     pub(crate) fn continued(
         limits: WindowLimits,
         window: (SavedOrder, Vec<SavedEntry>),
         ago: Duration,
-        key: impl Fn(&Room) -> Key,
+        key: impl Fn(TenantId, &Room) -> Key,
+        tenant: impl Fn(&TenantName) -> Option<TenantId>,
         is_missing: bool,
     ) -> Self {
         let (order, entries) = window;
@@ -86,16 +90,17 @@ impl NodeWindow {
             last = at.max(last);
             continued.since.fetch_min(last, Ordering::Relaxed);
             let (position, check) = (entry.position.get(), entry.check);
-            match entry.body {
-                SavedBody::Publication { rooms, data } => {
-                    let publication = Publication::new(position, TenantId::MAIN, rooms, data);
-                    window.append_saved(publication, check, &key, last);
+            match (entry.body, tenant(&entry.tenant)) {
+                (SavedBody::Publication { rooms, data }, Some(tenant)) => {
+                    let publication = Publication::new(position, tenant, rooms, data);
+                    let key = |room: &Room| key(tenant, room);
+                    window.append_saved(publication, check, key, last);
                 }
-                SavedBody::Command(text) => {
-                    let command = Arc::new(saved::read(position, &text));
+                (SavedBody::Command(text), Some(tenant)) => {
+                    let command = Arc::new(saved::read(position, tenant, &text));
                     window.append_command(&command, check, last);
                 }
-                SavedBody::Hole => window.append_hole(position, last),
+                (SavedBody::Hole, _) | (_, None) => window.append_hole(position, last),
             }
         }
         if is_missing || order.is_missing {
@@ -117,7 +122,7 @@ impl NodeWindow {
     }
 
     /// What is to be saved of an order and its window, in which nothing is placed any more.
-    pub(crate) fn snapshot(&self, order: &Order) -> Snapshot {
+    pub(crate) fn snapshot(&self, order: &Order, tenants: &Arc<Tenants>) -> Snapshot {
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let at = at.unwrap_or_default().as_millis();
         let view = self.reader.view();
@@ -129,10 +134,11 @@ impl NodeWindow {
             start_check: view.cursor(view.start()).check,
             is_missing: self.lock().is_missing(),
         };
-        let ids = order.ids().map(|(id, position)| (Arc::clone(id), position));
+        let ids = order.ids().map(|(id, position)| (id.clone(), position));
         Snapshot {
             order: order_of,
             ids: ids.collect(),
+            tenants: Arc::clone(tenants),
             view,
             now: self.now(),
         }
@@ -247,8 +253,9 @@ impl Snapshot {
     /// Those of `out`.
     pub(crate) fn write(&self, out: impl io::Write) -> io::Result<()> {
         let mut writer = SavedWriter::new(out, &self.order)?;
-        for (id, position) in &self.ids {
-            writer.id(id, *position)?;
+        for (Scoped { tenant, value }, position) in &self.ids {
+            writer.of_tenant(&self.name(*tenant)?)?;
+            writer.id(value, *position)?;
         }
         for item in self.view.after(self.view.start(), None) {
             let at = SavedAt {
@@ -259,9 +266,11 @@ impl Snapshot {
             match &item.body {
                 Kept::Entry(logged) => {
                     let publication = logged.publication();
+                    writer.of_tenant(&self.name(publication.tenant)?)?;
                     writer.publication(at, &publication.rooms, publication.data())?;
                 }
                 Kept::Command(command) => {
+                    writer.of_tenant(&self.name(command.selection.tenant)?)?;
                     writer.command(at, &saved::write(&command.selection))?;
                 }
                 // Its tenant has to know that it is missing.
@@ -269,5 +278,10 @@ impl Snapshot {
             }
         }
         writer.end().map(drop)
+    }
+
+    fn name(&self, tenant: TenantId) -> io::Result<TenantName> {
+        let name = self.tenants.name(tenant);
+        name.ok_or_else(|| io::Error::other("a tenant has no name"))
     }
 }

@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime};
 use ht_broker::Broker;
 use ht_broker::order::Order;
 use ht_core::window::WindowLimits;
-use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 use ht_proto::saved::{Saved, SavedError};
+use ht_proto::tenant::TenantName;
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use tokio::time::timeout;
@@ -113,8 +113,15 @@ impl WindowFile {
             age_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX),
             "window.file: continuing the order of the last process"
         );
-        let key = |room: &Room| node.interest.key(TenantId::MAIN, room);
-        let window = NodeWindow::continued(limits, (order, entries), ago, key, has_broker);
+        let key = |tenant, room: &Room| node.interest.key(tenant, room);
+        let tenant = |name: &TenantName| node.tenants.id(name);
+        let saved = (order, entries);
+        let window = NodeWindow::continued(limits, saved, ago, key, tenant, has_broker);
+        let ids = ids.into_iter().filter_map(|saved| {
+            let id = tenant(&saved.tenant)?.scope(saved.id.into());
+            Some((id, saved.position))
+        });
+        let ids: Vec<_> = ids.collect();
         node.window = Arc::new(window);
         Order::continued(order.epoch, order.last, ids, ids_max)
     }

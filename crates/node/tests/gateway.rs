@@ -83,7 +83,7 @@ async fn start() -> Gateway {
     let config = config();
     let live = Live::new(LiveSettings::new(&config, ForwardRules::new(Vec::new())));
     let sockets = InheritedSockets::default();
-    let starting = Gateway::start(config, Arc::new(Welcoming), live, None, sockets);
+    let starting = Gateway::start(config, Some(Arc::new(Welcoming)), live, None, sockets);
     starting.await.unwrap()
 }
 

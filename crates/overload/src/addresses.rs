@@ -289,7 +289,7 @@ fn network(address: Ipv6Addr) -> [u8; 8] {
 }
 
 /// When all handshakes are due, this one included.
-fn next_due(due: u64, per_second: usize, now: u64) -> Result<u64, Crowded> {
+pub(crate) fn next_due(due: u64, per_second: usize, now: u64) -> Result<u64, Crowded> {
     let Some(interval) = 1_000_000_000_u64.checked_div(per_second as u64) else {
         return Ok(due);
     };
@@ -302,6 +302,6 @@ fn next_due(due: u64, per_second: usize, now: u64) -> Result<u64, Crowded> {
     Ok(due)
 }
 
-fn nanos(period: Duration) -> u64 {
+pub(crate) fn nanos(period: Duration) -> u64 {
     u64::try_from(period.as_nanos()).unwrap_or(u64::MAX / 2)
 }

@@ -16,6 +16,7 @@ mod fair_queue;
 mod guard;
 mod pace;
 mod recheck;
+mod share;
 mod users;
 
 pub use crate::addresses::{Addresses, Bounds, Crowded, Slot};
@@ -26,4 +27,5 @@ pub use crate::config::GuardConfig;
 pub use crate::fair_queue::{FairQueue, QueueEntry, QueueKey};
 pub use crate::guard::{Arrival, CallGuard, CallId, Output, Refusal, Shows, WaiterId};
 pub use crate::recheck::{Due, Patience, RecheckId, RecheckOutput, Rechecks};
+pub use crate::share::Share;
 pub use crate::users::Users;

@@ -51,6 +51,12 @@ impl Users {
         }
     }
 
+    /// Whether no user has a connection.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds to the bytes that the connections of a user hold; returns the sum.
     pub fn hold(&mut self, user: &str, bytes: usize) -> usize {
         let users = &mut self.0;

@@ -36,6 +36,7 @@ enum Why {
     MessageTimeout,
     Permissions,
     ConnectionsPerUser,
+    Suspended,
     TooManyMessages,
     Refused,
     Authenticate,
@@ -65,6 +66,8 @@ impl Close {
     pub const PERMISSIONS: Self = Self::new(Why::Permissions);
     /// The user has the maximum number of connections. 4100 `connections-per-user`.
     pub const CONNECTIONS_PER_USER: Self = Self::new(Why::ConnectionsPerUser);
+    /// The tenant that the client belongs to is not served for now. 4102 `suspended`.
+    pub const SUSPENDED: Self = Self::new(Why::Suspended);
     /// The client exceeds a rate limit. 4200 `too-many-messages`.
     pub const TOO_MANY_MESSAGES: Self = Self::new(Why::TooManyMessages);
     /// The API refused this client, which chose our subprotocol. 4300 `refused`.
@@ -73,7 +76,7 @@ impl Close {
     pub const AUTHENTICATE: Self = Self::new(Why::Authenticate);
 
     /// Every reason, for tests and documents.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NORMAL,
         Self::IDLE,
         Self::RESTART,
@@ -85,6 +88,7 @@ impl Close {
         Self::MESSAGE_TIMEOUT,
         Self::PERMISSIONS,
         Self::CONNECTIONS_PER_USER,
+        Self::SUSPENDED,
         Self::TOO_MANY_MESSAGES,
         Self::REFUSED,
         Self::AUTHENTICATE,
@@ -115,6 +119,7 @@ impl Close {
             Why::NoPong => 4001,
             Why::MessageTimeout | Why::Permissions => 4002,
             Why::ConnectionsPerUser => 4100,
+            Why::Suspended => 4102,
             Why::TooManyMessages => 4200,
             Why::Refused => 4300,
             Why::Authenticate => 4301,
@@ -136,6 +141,7 @@ impl Close {
             Why::MessageTimeout => "message-timeout",
             Why::Permissions => "permissions",
             Why::ConnectionsPerUser => "connections-per-user",
+            Why::Suspended => "suspended",
             Why::TooManyMessages => "too-many-messages",
             Why::Refused => "refused",
             Why::Authenticate => "authenticate",
@@ -207,6 +213,7 @@ mod tests {
             (4002, "message-timeout", Advice::Soon),
             (4002, "permissions", Advice::Soon),
             (4100, "connections-per-user", Advice::Later),
+            (4102, "suspended", Advice::Later),
             (4200, "too-many-messages", Advice::Never),
             (4300, "refused", Advice::SignIn),
             (4301, "authenticate", Advice::SignIn),

@@ -14,6 +14,7 @@ pub use crate::command::error::{CommandError, CommandProblem};
 use crate::grant::GrantList;
 use crate::labels;
 use crate::room::Room;
+use crate::tenant::TenantMember;
 
 /// Most values in the selector of one command.
 pub const SELECTOR_VALUES_MAX: usize = 1_000;
@@ -35,6 +36,8 @@ pub struct Command {
     pub text: Bytes,
     /// Makes repeating idempotent, as that of a trigger does.
     pub id: Option<Box<str>>,
+    /// Whose it is.
+    pub tenant: TenantMember,
     /// The selected connections.
     pub selector: Selector,
     /// The action.

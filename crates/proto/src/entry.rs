@@ -5,6 +5,7 @@ use std::fmt;
 use crate::check::Check;
 use crate::command::Command;
 use crate::record::Record;
+pub use crate::tenant::TenantId;
 use crate::trigger::Trigger;
 
 /// One item of the ordered log that every node reads.
@@ -55,27 +56,6 @@ impl Entry {
             check: Check::of(record.text()),
             body: record.into(),
         }
-    }
-}
-
-/// A tenant, as a small number that holds within one process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TenantId(u32);
-
-impl TenantId {
-    /// The tenant `main`, of a node without any other.
-    pub const MAIN: Self = Self(0);
-
-    /// The tenant with this number.
-    #[must_use]
-    pub const fn new(number: u32) -> Self {
-        Self(number)
-    }
-
-    /// Its number.
-    #[must_use]
-    pub const fn get(self) -> u32 {
-        self.0
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::command::{Command, Confirm};
+use crate::tenant::{TenantMember, TenantName};
 use crate::trigger::{
     MEMBERS, Problem, Request, Trigger, TriggerError, TriggerLimits, members_of, text_of,
 };
@@ -33,10 +34,11 @@ impl Record {
 
     /// Reads the record in `text`, a part of `body`.
     fn read(body: &Bytes, text: &str, limits: &TriggerLimits) -> Result<Self, TriggerError> {
-        let [rooms, data, id] = MEMBERS;
-        let [rooms, data, id, command] = members_of(text, &[rooms, data, id, "command"])?;
+        let [rooms, data, id, tenant] = MEMBERS;
+        let names = [rooms, data, id, tenant, "command"];
+        let [rooms, data, id, tenant, command] = members_of(text, &names)?;
         if command.is_none() {
-            return Trigger::of(body, text, [rooms, data, id], limits).map(Self::Trigger);
+            return Trigger::of(body, text, [rooms, data, id, tenant], limits).map(Self::Trigger);
         }
         let command = Command::read(body, text, limits.rooms)?;
         if command.text.len() > limits.bytes {
@@ -52,6 +54,33 @@ impl Record {
             Self::Trigger(_) => Confirm::Here,
             Self::Command(command) => command.confirm,
         }
+    }
+
+    /// Its member `tenant`.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantMember {
+        match self {
+            Self::Trigger(trigger) => &trigger.tenant,
+            Self::Command(command) => &command.tenant,
+        }
+    }
+
+    /// Puts the member `tenant` into its text, before all others, unless it has one.
+    pub fn name_tenant(&mut self, name: &TenantName) {
+        if self.tenant().is_some() {
+            return;
+        }
+        let (text, tenant) = match self {
+            Self::Trigger(trigger) => (&mut trigger.text, &mut trigger.tenant),
+            Self::Command(command) => (&mut command.text, &mut command.tenant),
+        };
+        // Every record is an object with members.
+        let object = text.trim_ascii_start();
+        let members = object.strip_prefix(b"{").unwrap_or(object);
+        *text = [format!(r#"{{"tenant":"{name}","#).as_bytes(), members]
+            .concat()
+            .into();
+        *tenant = Some(Ok(name.clone()));
     }
 
     /// Its JSON text, as it is in the log.
@@ -112,6 +141,64 @@ mod tests {
             Ok(Request::One(Record::Trigger(_)))
         ));
         assert!(matches!(records("[]"), Ok(Request::Many(many)) if many.is_empty()));
+    }
+
+    #[test]
+    fn the_tenant_is_put_in_front_and_read_again() {
+        let acme: TenantName = "acme".parse().unwrap();
+        for (text, expected) in [
+            (TRIGGER, r#"{"tenant":"acme","rooms":[{"a":1}],"data":1}"#),
+            (
+                " {\n\"rooms\": [], \"data\": 1} ",
+                "{\"tenant\":\"acme\",\n\"rooms\": [], \"data\": 1} ",
+            ),
+            (
+                COMMAND,
+                r#"{"tenant":"acme","command":"invalidate","user":7,"rooms":[],"data":null}"#,
+            ),
+            (
+                r#"{"rooms":[],"data":1,"tenant":"other"}"#,
+                r#"{"rooms":[],"data":1,"tenant":"other"}"#,
+            ),
+        ] {
+            let Ok(Request::One(mut record)) = records(text) else {
+                panic!("{text}");
+            };
+            record.name_tenant(&acme);
+            assert_eq!(record.text(), expected);
+            let again = Record::parse(record.text(), &LIMITS).unwrap();
+            assert_eq!(again.tenant(), record.tenant(), "{text}");
+            let name = again.tenant().as_ref().unwrap().as_ref().unwrap().as_str();
+            assert_eq!(
+                name,
+                if expected.contains("other") {
+                    "other"
+                } else {
+                    "acme"
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn whatever_the_tenant_is_the_record_is_read() {
+        for (json, is_valid) in [
+            (r#""a""#, true),
+            ("7", false),
+            (r#""A""#, false),
+            ("{}", false),
+        ] {
+            for text in [
+                format!(r#"{{"rooms":[],"data":1,"tenant":{json}}}"#),
+                format!(r#"{{"command":"invalidate","user":7,"tenant":{json}}}"#),
+            ] {
+                let Ok(Request::One(record)) = records(&text) else {
+                    panic!("{text}");
+                };
+                let tenant = record.tenant().as_ref();
+                assert_eq!(tenant.map(Result::is_ok), Some(is_valid), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::id::ID_BYTES_MAX;
 use crate::room::{Room, RoomError, RoomLimits};
 pub use crate::saved::writer::SavedWriter;
 use crate::saved::writer::put;
+use crate::tenant::TenantName;
 
 /// The first bytes of a file of this version of the format.
 const MAGIC: &[u8; 16] = b"high-templar-w1\n";
@@ -46,6 +47,8 @@ pub struct SavedOrder {
 /// An entry of the window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedEntry {
+    /// Whose it is.
+    pub tenant: TenantName,
     /// Its position.
     pub position: Position,
     /// How old it was when the window was saved, in milliseconds.
@@ -72,13 +75,24 @@ pub enum SavedBody {
     Hole,
 }
 
+/// The id of a trigger or a command that had one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedId {
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// The id.
+    pub id: Box<str>,
+    /// Where it was placed.
+    pub position: Position,
+}
+
 /// A window as it was saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
     /// Its order.
     pub order: SavedOrder,
     /// The ids of the last triggers that had one, the oldest first.
-    pub ids: Vec<(Box<str>, Position)>,
+    pub ids: Vec<SavedId>,
     /// Its entries, the oldest first.
     pub entries: Vec<SavedEntry>,
 }
@@ -109,16 +123,19 @@ enum Kind {
     Command,
     Hole,
     End,
+    /// The records that follow are of this tenant; before the first one, of `main`.
+    Tenant,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Order,
         Self::Id,
         Self::Publication,
         Self::Command,
         Self::Hole,
         Self::End,
+        Self::Tenant,
     ];
 }
 
@@ -140,8 +157,9 @@ impl SavedAt {
         out.extend(self.check.get().to_le_bytes());
     }
 
-    fn with(self, body: SavedBody) -> SavedEntry {
+    fn with(self, tenant: &TenantName, body: SavedBody) -> SavedEntry {
         SavedEntry {
+            tenant: tenant.clone(),
             position: self.position,
             age: self.age,
             check: self.check,
@@ -185,27 +203,40 @@ impl Saved {
             ids: Vec::new(),
             entries: Vec::new(),
         };
+        let mut tenant = TenantName::main();
         for (kind, content) in records {
-            saved.add(kind, content)?;
+            saved.add(kind, content, &mut tenant)?;
         }
         saved.check_positions()?;
         Ok(saved)
     }
 
-    fn add(&mut self, kind: Kind, mut content: &[u8]) -> Result<(), SavedError> {
+    /// Adds a record; `tenant`: whose it is.
+    fn add(
+        &mut self,
+        kind: Kind,
+        mut content: &[u8],
+        tenant: &mut TenantName,
+    ) -> Result<(), SavedError> {
         match kind {
             Kind::Order => return Err(SavedError::Damaged),
-            Kind::Id => self.ids.push(id(content).ok_or(SavedError::Damaged)?),
+            Kind::Id => self
+                .ids
+                .push(id(content, tenant).ok_or(SavedError::Damaged)?),
             Kind::Publication => {
                 let at = at(&mut content)?;
-                self.entries.push(at.with(publication(content)?));
+                self.entries.push(at.with(tenant, publication(content)?));
             }
             Kind::Command => {
                 let at = at(&mut content)?;
                 let text = Bytes::copy_from_slice(content);
-                self.entries.push(at.with(SavedBody::Command(text)));
+                self.entries.push(at.with(tenant, SavedBody::Command(text)));
             }
-            Kind::Hole => self.entries.push(at(&mut content)?.with(SavedBody::Hole)),
+            Kind::Hole => {
+                let hole = at(&mut content)?.with(tenant, SavedBody::Hole);
+                self.entries.push(hole);
+            }
+            Kind::Tenant => *tenant = name(content).ok_or(SavedError::Damaged)?,
             Kind::End => {}
         }
         Ok(())
@@ -217,7 +248,7 @@ impl Saved {
         let positions: Vec<_> = std::iter::once(start).chain(positions).collect();
         let grows = positions.is_sorted_by(|one, next| one < next);
         let is_known = positions.last().is_some_and(|position| *position <= last);
-        let ids = self.ids.iter().all(|(_, position)| *position <= last);
+        let ids = self.ids.iter().all(|id| id.position <= last);
         if grows && is_known && ids {
             Ok(())
         } else {
@@ -279,11 +310,19 @@ fn at(content: &mut &[u8]) -> Result<SavedAt, SavedError> {
     SavedAt::read(content).ok_or(SavedError::Damaged)
 }
 
-fn id(mut content: &[u8]) -> Option<(Box<str>, Position)> {
+fn name(content: &[u8]) -> Option<TenantName> {
+    std::str::from_utf8(content).ok()?.parse().ok()
+}
+
+fn id(mut content: &[u8], tenant: &TenantName) -> Option<SavedId> {
     let position = Position::new(number(&mut content)?)?;
     let is_valid = (1..=ID_BYTES_MAX).contains(&content.len());
     let id = std::str::from_utf8(content).ok()?;
-    is_valid.then(|| (id.into(), position))
+    is_valid.then(|| SavedId {
+        tenant: tenant.clone(),
+        id: id.into(),
+        position,
+    })
 }
 
 fn publication(mut content: &[u8]) -> Result<SavedBody, SavedError> {

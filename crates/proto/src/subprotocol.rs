@@ -27,6 +27,10 @@ pub const TOKEN_PREFIX: &str = "high-templar.token.";
 /// it were a subprotocol. It is never selected.
 pub const RESUME_PREFIX: &str = "high-templar.resume.";
 
+/// The prefix of the public key of a tenant that is offered as if it were a subprotocol. It is never
+/// selected.
+pub const KEY_PREFIX: &str = "high-templar.key.";
+
 /// Offered by a client that will send its token in its first frame. It is never selected.
 pub const AUTHENTICATE: &str = "high-templar.authenticate";
 

@@ -5,8 +5,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::entry::TenantId;
-
 /// Longest name of a tenant, in bytes.
 pub const TENANT_NAME_BYTES_MAX: usize = 40;
 
@@ -40,7 +38,17 @@ impl TenantName {
     pub fn is_main(&self) -> bool {
         *self.0 == *Self::MAIN
     }
+
+    /// The value of the member `tenant` of a record.
+    pub(crate) fn of_json(json: &str) -> Result<Self, TenantNameError> {
+        let text = serde_json::from_str::<Box<str>>(json);
+        text.map_err(|_| TenantNameError)?.parse()
+    }
 }
+
+/// The member `tenant` of a record, if it has one. A node without tenants passes over it, whatever it
+/// is.
+pub type TenantMember = Option<Result<TenantName, TenantNameError>>;
 
 impl FromStr for TenantName {
     type Err = TenantNameError;
@@ -63,6 +71,27 @@ impl fmt::Display for TenantName {
 impl Borrow<str> for TenantName {
     fn borrow(&self) -> &str {
         &self.0
+    }
+}
+
+/// A tenant, as a small number that holds within one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(u32);
+
+impl TenantId {
+    /// The tenant `main`, of a node without any other.
+    pub const MAIN: Self = Self(0);
+
+    /// The tenant with this number.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
     }
 }
 
@@ -104,6 +133,24 @@ mod tests {
             assert_eq!(text.parse::<TenantName>(), Err(TenantNameError), "{text:?}");
         }
         assert!(TenantName::main().is_main());
+    }
+
+    #[test]
+    fn the_member_of_a_record_is_a_text() {
+        let escaped = TenantName::of_json(r#""\u0061""#);
+        assert_eq!(escaped, "a".parse());
+        for json in [
+            "null",
+            "7",
+            "true",
+            "{}",
+            "[]",
+            r#""A""#,
+            r#""\ud800""#,
+            r#""""#,
+        ] {
+            assert_eq!(TenantName::of_json(json), Err(TenantNameError), "{json}");
+        }
     }
 
     #[test]

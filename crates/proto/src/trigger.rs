@@ -12,6 +12,7 @@ pub use crate::id::ID_BYTES_MAX as TRIGGER_ID_BYTES_MAX;
 use crate::mark::without_mark;
 use crate::object::{Members, members};
 use crate::room::{Room, RoomLimits};
+use crate::tenant::{TenantMember, TenantName, TenantNameError};
 
 /// One trigger of the API: rooms and data.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Trigger {
     pub data: Bytes,
     /// Makes repeating idempotent: a string as its content, a number as its text.
     pub id: Option<Box<str>>,
+    /// Whose it is.
+    pub tenant: TenantMember,
 }
 
 /// Bounds for what the API sends.
@@ -38,7 +41,7 @@ pub struct TriggerLimits {
 }
 
 /// The members of a trigger that are read.
-pub(crate) const MEMBERS: [&str; 3] = ["rooms", "data", "id"];
+pub(crate) const MEMBERS: [&str; 4] = ["rooms", "data", "id", "tenant"];
 
 /// What is wrong with a request, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +94,18 @@ pub enum Problem {
     /// `id` is not a short string or number.
     #[error("id must be a string or a number of at most {TRIGGER_ID_BYTES_MAX} bytes")]
     Id,
+    /// `tenant` is not the name of a tenant.
+    #[error("{0}")]
+    Tenant(#[from] TenantNameError),
+    /// `tenant` names one that is not here.
+    #[error("there is no tenant {0}")]
+    UnknownTenant(TenantName),
+    /// A command has a `tenant`, and there are none.
+    #[error("this gateway has no tenants: leave it out")]
+    NoTenants,
+    /// More tenants were named than a process can number.
+    #[error("too many tenants were named since this node started: restart it")]
+    TooManyTenants,
     /// It is a command, and an invalid one.
     #[error("{0}")]
     Command(CommandProblem),
@@ -197,7 +212,7 @@ impl Trigger {
     pub(crate) fn of(
         body: &Bytes,
         text: &str,
-        [rooms, data, id]: [Option<&str>; 3],
+        [rooms, data, id, tenant]: [Option<&str>; 4],
         limits: &TriggerLimits,
     ) -> Result<Self, TriggerError> {
         let rooms = rooms.ok_or(Problem::NoRooms).map_err(within("rooms"))?;
@@ -209,6 +224,7 @@ impl Trigger {
             rooms,
             data: own(body, data),
             id: id.map_err(within("id"))?,
+            tenant: tenant.map(TenantName::of_json),
         })
     }
 }

@@ -117,7 +117,7 @@ async fn start(config: &ServerConfig, backend: &BackendConfig) -> anyhow::Result
     let backend = Guard::http(backend.clone())?;
     let live = Live::new(LiveSettings::new(config, rules));
     let sockets = InheritedSockets::default();
-    Gateway::start(config.clone(), Arc::new(backend), live, None, sockets)
+    Gateway::start(config.clone(), Some(Arc::new(backend)), live, None, sockets)
         .await
         .context("the gateway does not start")
 }

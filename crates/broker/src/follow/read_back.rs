@@ -156,10 +156,8 @@ impl Follower<'_> {
             Parsing::Done(parsed) => parsed,
             Parsing::Offloaded(parsing) => parsing.await,
         };
-        Some(Entry {
-            position: record.position,
-            ..Entry::of(parsed.ok()?)
-        })
+        let entry = self.read_entry(record.position, parsed).ok()?;
+        Some(entry.1)
     }
 
     /// The log retains its records.

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use ht_proto::entry::TenantId;
+
 use super::*;
 
 fn order(ids_max: usize) -> Order {
@@ -14,7 +16,8 @@ fn at(number: u64) -> Position {
 
 /// Where the next entry with this id is placed, and whether it is a duplicate.
 fn place(order: &mut Order, given: Option<u64>, id: Option<&str>) -> (u64, bool) {
-    let placed = order.place(given.map(at), id.map(Into::into));
+    let id = id.map(|id| TenantId::MAIN.scope(id.into()));
+    let placed = order.place(given.map(at), id);
     (placed.position.get(), placed.duplicate)
 }
 
@@ -49,6 +52,28 @@ fn a_repeated_id_keeps_its_first_position_within_the_window() {
     }
     assert_eq!(order.last(), at(6));
     assert_eq!(order.epoch(), Epoch::from_random(7));
+}
+
+#[test]
+fn an_id_of_another_tenant_is_another_one() {
+    let mut order = order(3);
+    let tenants = [0, 1, 2].map(TenantId::new);
+    for (number, tenant) in (1..).zip(tenants) {
+        for is_again in [false, true] {
+            let placed = order.place(None, Some(tenant.scope("a".into())));
+            assert_eq!((placed.position, placed.duplicate), (at(number), is_again));
+        }
+    }
+    let ids: Vec<_> = order
+        .ids()
+        .map(|(id, position)| (id.clone(), position))
+        .collect();
+    assert_eq!(ids.len(), 3);
+    let mut continued = Order::continued(order.epoch(), order.last(), ids, 3);
+    for (number, tenant) in (1..).zip(tenants) {
+        let placed = continued.place(None, Some(tenant.scope("a".into())));
+        assert_eq!((placed.position, placed.duplicate), (at(number), true));
+    }
 }
 
 #[test]

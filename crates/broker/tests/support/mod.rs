@@ -19,6 +19,7 @@ use ht_proto::cursor::Check;
 use ht_proto::entry::{Body, Entry, Epoch, Position};
 use ht_proto::note::EpochName;
 use ht_proto::record::Record;
+use ht_proto::tenant::Scoped;
 use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::eventually;
 use tokio::sync::Semaphore;
@@ -200,12 +201,13 @@ impl Sequencer for Recorder {
 }
 
 /// Position, data and id of an entry.
-fn parts(entry: Entry) -> (Option<Position>, String, Option<Box<str>>) {
+fn parts(entry: Entry) -> (Option<Position>, String, Option<Scoped<Box<str>>>) {
     let (text, id) = match entry.body {
         Body::Publication(trigger) => (trigger.data, trigger.id),
         Body::Command(command) => (command.text, command.id),
     };
     let text = String::from_utf8(text.to_vec()).unwrap();
+    let id = id.map(|id| entry.tenant.scope(id));
     (entry.position, text, id)
 }
 

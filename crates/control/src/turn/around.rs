@@ -2,11 +2,11 @@
 
 use ht_core::peer::Peer;
 use ht_core::recheck::Recheck;
-use ht_core::shard::{Handshake, SessionKey, Wave, Welcome};
-use ht_core::world::World;
+use ht_core::shard::{Handshake, SessionKey, Shard, Wave, Welcome};
+use ht_core::world::{Turn, World};
 use ht_proto::token::Token;
 
-use crate::input::Input;
+use crate::input::{Input, TenantWave};
 
 /// Limits of the work that is done before others have their turn.
 #[derive(Clone, Copy, Debug)]
@@ -173,4 +173,19 @@ pub trait Around<P> {
 
     /// The effects of the last input are complete.
     fn input_done(&mut self) {}
+}
+
+/// Closes connections of a tenant.
+pub(super) fn close_tenant<P: Peer>(
+    shard: &mut Shard<P>,
+    wave: TenantWave,
+    around: &mut impl Around<P>,
+) {
+    let TenantWave {
+        tenant,
+        count,
+        close,
+    } = wave;
+    let now = around.now();
+    shard.close_tenant(tenant, count, close, &mut Turn::new(now, around.world()));
 }

@@ -1,9 +1,12 @@
 //! The tables of permits, each behind its lock.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ht_overload::{Bounds, Client, Crowded, Slot};
+use ht_overload::{Bounds, Client, Crowded, Share, Slot};
+use ht_proto::entry::TenantId;
+use ht_proto::tenant::Scoped;
 
 /// Permits by address.
 #[derive(Debug, Default)]
@@ -47,29 +50,82 @@ impl Addresses {
     }
 }
 
-/// Permits by user.
+/// Permits by user of a tenant.
 #[derive(Debug, Default)]
-pub struct Users(Mutex<ht_overload::Users>);
+pub struct Users(Mutex<UsersByTenant>);
+
+/// The users of `main`, and of each other tenant that has one with a connection.
+#[derive(Debug, Default)]
+struct UsersByTenant {
+    main: ht_overload::Users,
+    others: HashMap<TenantId, ht_overload::Users>,
+}
+
+impl UsersByTenant {
+    fn of(&mut self, tenant: TenantId) -> &mut ht_overload::Users {
+        match tenant {
+            TenantId::MAIN => &mut self.main,
+            other => self.others.entry(other).or_default(),
+        }
+    }
+}
 
 impl Users {
     /// Takes one of at most `limit` permits; 0 is no limit. All connections of a user share its id.
-    pub fn take(&self, user: &str, limit: usize) -> Option<Arc<str>> {
-        lock(&self.0).take(user, limit)
+    pub fn take(&self, user: Scoped<&str>, limit: usize) -> Option<Arc<str>> {
+        lock(&self.0).of(user.tenant).take(user.value, limit)
     }
 
     /// Releases a permit.
-    pub fn give_back(&self, user: &Arc<str>) {
-        lock(&self.0).give_back(user);
+    pub fn give_back(&self, user: Scoped<&Arc<str>>) {
+        let mut users = lock(&self.0);
+        let own = users.of(user.tenant);
+        own.give_back(user.value);
+        if own.is_empty() {
+            users.others.remove(&user.tenant);
+        }
     }
 
     /// Adds to the bytes that the connections of a user hold; returns the sum.
-    pub fn hold(&self, user: &str, bytes: usize) -> usize {
-        lock(&self.0).hold(user, bytes)
+    pub fn hold(&self, user: Scoped<&str>, bytes: usize) -> usize {
+        lock(&self.0).of(user.tenant).hold(user.value, bytes)
     }
 
     /// Subtracts from them.
-    pub fn release(&self, user: &str, bytes: usize) {
-        lock(&self.0).release(user, bytes);
+    pub fn release(&self, user: Scoped<&str>, bytes: usize) {
+        lock(&self.0).of(user.tenant).release(user.value, bytes);
+    }
+}
+
+/// Permits by tenant.
+#[derive(Debug, Default)]
+pub struct Shares(Mutex<HashMap<TenantId, Share>>);
+
+impl Shares {
+    /// Takes a permit for a connection of a tenant at this time.
+    ///
+    /// # Errors
+    /// If the tenant has reached its limit of connections or its rate limit.
+    pub fn take(&self, tenant: TenantId, bounds: Bounds, now: Duration) -> Result<(), Crowded> {
+        lock(&self.0).entry(tenant).or_default().take(bounds, now)
+    }
+
+    /// Releases a permit.
+    pub fn give_back(&self, tenant: TenantId, now: Duration) {
+        let mut shares = lock(&self.0);
+        let Some(share) = shares.get_mut(&tenant) else {
+            debug_assert!(false, "a permit is released once");
+            return;
+        };
+        share.give_back();
+        if share.is_idle(now) {
+            shares.remove(&tenant);
+        }
+    }
+
+    /// Connections and handshakes of a tenant.
+    pub fn open(&self, tenant: TenantId) -> u32 {
+        lock(&self.0).get(&tenant).map_or(0, Share::open)
     }
 }
 

@@ -13,6 +13,15 @@ const LIMITS: QuotaLimits = QuotaLimits {
     unfinished: 8,
 };
 
+const MAIN: TenantShare<'_> = TenantShare {
+    tenant: TenantId::MAIN,
+    name: "main",
+    bounds: Bounds {
+        open: 0,
+        per_second: 0,
+    },
+};
+
 const QUIET: Load = Load {
     open: 0,
     memory_is_short: false,
@@ -41,7 +50,15 @@ fn facts(address: &str) -> RequestFacts {
         .body(())
         .unwrap();
     let (config, throttles) = (PublicConfig::default(), Throttles::default());
-    RequestFacts::of(&mut request, at(address), &config, false, &throttles).unwrap()
+    RequestFacts::of(
+        &mut request,
+        at(address),
+        &config,
+        &config.origins,
+        false,
+        &throttles,
+    )
+    .unwrap()
 }
 
 #[test]
@@ -135,7 +152,7 @@ fn each_handshake_limit_has_its_reason_and_response() {
     ] {
         let quotas = quotas(100);
         let facts = facts("192.0.2.1");
-        let admit = || quotas.admit_handshake(&facts, &limits, load);
+        let admit = || quotas.admit_handshake(&facts, &limits, load, &MAIN);
         let permits: Vec<_> = (0..admitted).map(|_| admit().ok().unwrap()).collect();
         let Rejection {
             reason: found,
@@ -151,7 +168,7 @@ fn each_handshake_limit_has_its_reason_and_response() {
 #[test]
 fn handshakes_share_one_limit_and_release_their_permits() {
     let quotas = quotas(2);
-    let admit = |address: &str| quotas.admit_handshake(&facts(address), &LIMITS, QUIET);
+    let admit = |address: &str| quotas.admit_handshake(&facts(address), &LIMITS, QUIET, &MAIN);
     let permits = [admit("192.0.2.1"), admit("192.0.2.2")].map(|it| it.ok().unwrap());
     let rejection = admit("192.0.2.3").err().unwrap();
     assert_eq!(rejection.reason, HandshakeError::Handshakes);
@@ -164,10 +181,48 @@ fn handshakes_share_one_limit_and_release_their_permits() {
     };
     let facts = facts("192.0.2.3");
     let rejection = quotas
-        .admit_handshake(&facts, &limits, QUIET)
+        .admit_handshake(&facts, &limits, QUIET, &MAIN)
         .err()
         .unwrap();
     assert_eq!(rejection.reason, HandshakeError::Connections);
     drop(connections);
-    assert!(quotas.admit_handshake(&facts, &limits, QUIET).is_ok());
+    assert!(
+        quotas
+            .admit_handshake(&facts, &limits, QUIET, &MAIN)
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_tenant_has_its_share_and_leaves_the_rest_to_others() {
+    let quotas = quotas(8);
+    let share = |number: u32, per_second| TenantShare {
+        tenant: TenantId::new(number),
+        name: "acme",
+        bounds: Bounds {
+            open: 2,
+            per_second,
+        },
+    };
+    let admit = |share: TenantShare<'_>| {
+        let permits = quotas.admit_handshake(&facts("192.0.2.1"), &LIMITS, QUIET, &share);
+        permits.map_err(|rejection| (rejection.reason, rejection.response.status()))
+    };
+    let permits = [admit(share(1, 0)), admit(share(1, 0))];
+    let reached = (HandshakeError::Connections, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(admit(share(1, 0)).err(), Some(reached));
+    assert!(admit(share(2, 0)).is_ok() && admit(MAIN).is_ok());
+    assert_eq!(quotas.permits.shares.open(TenantId::new(1)), 2);
+    drop(permits);
+    assert_eq!(quotas.permits.shares.open(TenantId::new(1)), 0);
+    assert!(admit(share(1, 0)).is_ok());
+    // A burst of ten seconds, once.
+    for _ in 0..10 {
+        assert!(admit(share(3, 1)).is_ok());
+    }
+    let reached = (
+        HandshakeError::HandshakesPerSecond,
+        StatusCode::TOO_MANY_REQUESTS,
+    );
+    assert_eq!(admit(share(3, 1)).err(), Some(reached));
 }

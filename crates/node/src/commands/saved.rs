@@ -49,7 +49,7 @@ pub(crate) fn write(selection: &Selection) -> Vec<u8> {
 
 /// A command of another process of the node, of which only matters whom it selected. One that is not
 /// understood selected everyone.
-pub(crate) fn read(position: u64, text: &Bytes) -> Command {
+pub(crate) fn read(position: u64, tenant: TenantId, text: &Bytes) -> Command {
     let limits = TriggerLimits {
         bytes: usize::MAX,
         triggers: 1,
@@ -61,7 +61,7 @@ pub(crate) fn read(position: u64, text: &Bytes) -> Command {
     };
     Command {
         position,
-        selection: selection(selector, TenantId::MAIN),
+        selection: selection(selector, tenant),
         action: Action::Count,
         bytes: COMMAND_BYTES + PARSED * text.len(),
     }
@@ -77,10 +77,11 @@ mod tests {
 
     #[test]
     fn a_selection_is_read_as_it_was_written() {
-        let those = |criteria| selection(Selector::Those(Box::new(criteria)), TenantId::MAIN);
+        let acme = TenantId::new(1);
+        let those = |criteria| selection(Selector::Those(Box::new(criteria)), acme);
         let room = |text| Room::parse(text, RoomLimits::TRUSTED).ok();
         for selection in [
-            selection(Selector::Everyone, TenantId::MAIN),
+            selection(Selector::Everyone, acme),
             those(Criteria {
                 user: Some("7".into()),
                 ..Criteria::default()
@@ -93,7 +94,7 @@ mod tests {
                 room: room(r#"{"a":"*","b":[1,{"c":null}]}"#),
             }),
         ] {
-            let read = read(9, &write(&selection).into());
+            let read = read(9, acme, &write(&selection).into());
             assert_eq!((read.position, read.selection), (9, selection));
         }
     }
@@ -106,7 +107,10 @@ mod tests {
             r#"{"command":"invalidate"}"#,
             r#"{"rooms":[],"data":1}"#,
         ] {
-            assert!(read(1, &text.into()).selection.everyone, "{text}");
+            let Selection {
+                everyone, tenant, ..
+            } = read(1, TenantId::new(1), &text.into()).selection;
+            assert!(everyone && tenant == TenantId::new(1), "{text}");
         }
     }
 }

@@ -51,6 +51,7 @@ fn take(receiver: &mut Receiver) -> Option<u64> {
         | Input::Probe(_)
         | Input::Close { .. }
         | Input::CloseMissed { .. }
+        | Input::CloseTenant(_)
         | Input::CloseUnauthenticated(_)
         | Input::Abandon(_)
         | Input::Command(_)

@@ -2,6 +2,7 @@
 
 use ht_edge::respond;
 use ht_edge::respond::Body;
+use ht_proto::entry::TenantId;
 use ht_proto::record::Record;
 use ht_proto::trigger::Request;
 use http::{HeaderMap, Response, StatusCode};
@@ -13,8 +14,9 @@ use crate::internal::{Internal, keys};
 /// Result of checking a request's API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// It carries a configured key, which has these rights.
-    Key(Rights),
+    /// It carries a configured key, which has these rights; if it belongs to a tenant, over what is
+    /// that tenant's.
+    Key(Rights, Option<TenantId>),
     /// No key is configured.
     Open,
     /// It carries no key, or an unknown one.
@@ -24,23 +26,34 @@ pub(super) enum Access {
 impl Access {
     /// Checks the request's key and counts its use.
     pub(super) fn of(internal: &Internal, headers: &HeaderMap) -> Self {
-        let settings = internal.live.now();
-        if settings.api_keys.is_empty() && settings.keys.is_empty() {
+        let (settings, tenants) = (internal.live.now(), internal.tenants());
+        let has_keys = !settings.api_keys.is_empty() || !settings.keys.is_empty();
+        // Where there are tenants, a request without a key could act for all of them.
+        if !has_keys && !tenants.are_enabled() {
             return Self::Open;
         }
-        match keys::used(headers, &settings.api_keys, &settings.keys) {
-            Some((position, rights)) => {
-                internal.counters.api_key_uses.add(position);
-                Self::Key(rights)
-            }
-            None => Self::Unknown,
+        if let Some((position, rights)) = keys::used(headers, &settings.api_keys, &settings.keys) {
+            internal.counters.api_key_uses.add(position);
+            return Self::Key(rights, None);
+        }
+        let of_tenant = keys::given(headers).and_then(|key| tenants.of_key(key));
+        of_tenant.map_or(Self::Unknown, |(tenant, rights)| {
+            Self::Key(rights, Some(tenant))
+        })
+    }
+
+    /// The tenant that its key belongs to.
+    pub(super) fn tenant(self) -> Option<TenantId> {
+        match self {
+            Self::Key(_, tenant) => tenant,
+            Self::Open | Self::Unknown => None,
         }
     }
 
     /// Whether the request has this right.
     pub(super) fn may(self, right: Right) -> bool {
         match self {
-            Self::Key(rights) => rights.has(right),
+            Self::Key(rights, _) => rights.has(right),
             Self::Open => true,
             Self::Unknown => false,
         }
@@ -155,10 +168,10 @@ mod tests {
                 Record::parse(&body, &LIMITS).unwrap()
             };
             let read: Vec<_> = records.iter().map(read).collect();
-            let access = Access::Key(rights.iter().copied().collect());
+            let access = Access::Key(rights.iter().copied().collect(), None);
             assert_eq!(access.missing(&read), missing, "{rights:?} {records:?}");
             assert_eq!(Access::Open.missing(&read), None);
-            assert_eq!(Access::Key(Rights::ALL).missing(&read), None);
+            assert_eq!(Access::Key(Rights::ALL, None).missing(&read), None);
         }
     }
 }

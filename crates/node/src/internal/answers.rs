@@ -36,21 +36,24 @@ pub(super) enum Asked {
 
 impl Asked {
     /// What the responses to these contain.
-    pub(super) fn all(records: &[Record]) -> Vec<Self> {
-        records.iter().map(Self::of).collect()
+    pub(super) fn all(records: &[Record], tenants: &[TenantId]) -> Vec<Self> {
+        let records = records.iter().zip(tenants);
+        records
+            .map(|(record, tenant)| Self::of(record, *tenant))
+            .collect()
     }
 
     /// Those that get a position.
-    pub(super) fn ordered(records: Vec<Record>) -> Vec<Record> {
-        let records = records.into_iter();
-        records.filter(|record| !is_dry_run(record)).collect()
+    pub(super) fn ordered(records: Vec<Record>, tenants: &[TenantId]) -> Vec<(Record, TenantId)> {
+        let records = records.into_iter().zip(tenants.iter().copied());
+        records.filter(|(record, _)| !is_dry_run(record)).collect()
     }
 
-    fn of(record: &Record) -> Self {
+    fn of(record: &Record, tenant: TenantId) -> Self {
         match record {
             Record::Trigger(_) => Self::Trigger,
             Record::Command(command) if is_dry_run(record) => {
-                let selection = commands::selection(command.selector.clone(), TenantId::MAIN);
+                let selection = commands::selection(command.selector.clone(), tenant);
                 Self::Count(Box::new(selection))
             }
             Record::Command(command) => match command.confirm {

@@ -13,11 +13,7 @@ pub(super) fn used(
     api_keys: &[Secret],
     keys: &[RestrictedKey],
 ) -> Option<(KeyPosition, Rights)> {
-    let given = headers.get(header::AUTHORIZATION)?.as_bytes();
-    let (scheme, given) = given.split_at_checked("Bearer ".len())?;
-    if !scheme.eq_ignore_ascii_case(b"Bearer ") {
-        return None;
-    }
+    let given = given(headers)?;
     let all = (0_u64..).zip(api_keys);
     let restricted = (API_KEYS_MAX as u64..).zip(keys.iter().map(|key| &key.key));
     let (mut is_known, mut used) = (Choice::from(0), 0_u64);
@@ -35,6 +31,13 @@ pub(super) fn used(
         None => Rights::ALL,
     };
     Some((*KeyPosition::ALL.get(used)?, may))
+}
+
+/// The key that a request carries.
+pub(super) fn given(headers: &HeaderMap) -> Option<&[u8]> {
+    let given = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, given) = given.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(given)
 }
 
 #[cfg(test)]

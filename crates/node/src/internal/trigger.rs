@@ -4,15 +4,14 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use ht_broker::{AppendError, Placed, Sequencer as _};
+use ht_edge::quiet;
 use ht_edge::respond::Body;
-use ht_edge::{quiet, respond};
-use ht_proto::entry::Entry;
+use ht_proto::entry::{Entry, TenantId};
 use ht_proto::record::Record;
-use ht_proto::trigger::{self, Problem, TriggerError};
+use ht_proto::trigger::{self, Problem};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::Limited;
 use hyper::body::{Body as _, Incoming};
-use serde_json::json;
 use tokio::time::Instant;
 
 use crate::config::ServerLimits;
@@ -20,7 +19,8 @@ use crate::in_flight::{NoRoom, Share};
 use crate::internal::access::Access;
 use crate::internal::answers::Asked;
 use crate::internal::body::{Unread, collect, let_pass};
-use crate::internal::{Internal, access, answers, error};
+use crate::internal::rejected::refused;
+use crate::internal::{Internal, access, answers, error, tenant};
 use crate::{offload, records};
 
 /// Publishes the triggers of a request. 200 means that every trigger has its position in the order,
@@ -51,6 +51,10 @@ pub(super) async fn post(
     if let Err(response) = check_headers(request.headers()) {
         return *response;
     }
+    let scope = match tenant::of_request(internal, request.headers(), access) {
+        Ok(scope) => scope,
+        Err(response) => return before_body(request, most, *response).await,
+    };
     let live = internal.live.now();
     let (body, _share) = match read(internal, &live.limits, request).await {
         Ok(read) => read,
@@ -68,13 +72,18 @@ pub(super) async fn post(
     {
         return *response;
     }
-    let (records, is_array) = match parsed {
+    let (mut records, is_array) = match parsed {
         Ok(trigger::Request::One(record)) => (vec![record], false),
         Ok(trigger::Request::Many(records)) => (records, true),
         Err(error) => return refused(&error),
     };
-    let asked = Asked::all(&records);
-    match publish(internal, Asked::ordered(records)).await {
+    let scope = scope.as_ref();
+    let tenants = match tenant::assign(internal.tenants(), scope, &mut records, is_array) {
+        Ok(tenants) => tenants,
+        Err(response) => return *response,
+    };
+    let asked = Asked::all(&records, &tenants);
+    match publish(internal, Asked::ordered(records, &tenants)).await {
         Ok(places) => {
             drop(under_way);
             answers::to(internal, asked, &places, is_array).await
@@ -116,15 +125,25 @@ async fn before_body(
     response
 }
 
-async fn publish(internal: &Internal, records: Vec<Record>) -> Result<Vec<Placed>, AppendError> {
+async fn publish(
+    internal: &Internal,
+    records: Vec<(Record, TenantId)>,
+) -> Result<Vec<Placed>, AppendError> {
     if records.is_empty() {
         return Ok(Vec::new());
     }
     match &internal.broker {
         // Every node receives it from the broker, this one included.
-        Some(broker) => broker.publish(records).await,
+        Some(broker) => {
+            let records = records.into_iter().map(|(record, _)| record);
+            broker.publish(records.collect()).await
+        }
         None => {
-            let batch = records.into_iter().map(Entry::of).collect();
+            let entry = |(record, tenant)| Entry {
+                tenant,
+                ..Entry::of(record)
+            };
+            let batch = records.into_iter().map(entry).collect();
             Ok(internal.sequencer.place(batch).await)
         }
     }
@@ -230,23 +249,6 @@ fn evicted(internal: &Internal) -> Response<Body> {
     let sentence = "The body came too slowly while others needed the room \
                     (limits.triggers_in_flight): send it again in a moment.";
     try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
-}
-
-/// The response that names the invalid member of a trigger. Nothing of the request was published.
-fn refused(error: &TriggerError) -> Response<Body> {
-    let status = if matches!(error.problem, Problem::TooLong(_)) {
-        StatusCode::PAYLOAD_TOO_LARGE
-    } else {
-        StatusCode::BAD_REQUEST
-    };
-    let mut body = json!({ "error": error.to_string() });
-    if let Some(trigger) = error.trigger {
-        body["trigger"] = trigger.into();
-    }
-    if let Some(member) = &error.member {
-        body["member"] = member.as_str().into();
-    }
-    respond::json(status, &body)
 }
 
 fn unpublished(cause: &AppendError) -> Response<Body> {

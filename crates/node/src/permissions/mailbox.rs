@@ -101,6 +101,11 @@ impl Mailbox {
         self.filled.notify_one();
     }
 
+    /// Has the messages looked at, because a tenant is not served any more.
+    pub(crate) fn wake(&self) {
+        self.filled.notify_one();
+    }
+
     /// Ready when there may be messages.
     pub(crate) async fn filled(&self) {
         self.filled.notified().await;

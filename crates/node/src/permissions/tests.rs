@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use super::*;
 use crate::config::{
     AuthConfig, DrainConfig, PermissionsConfig, PublicConfig, RecoveryConfig, ResumeConfig,
-    ServerLimits, TcpOptions,
+    ServerLimits, TcpOptions, TenantsConfig,
 };
 use crate::inbox::Receiver;
 use crate::live::LiveSettings;
@@ -80,7 +80,8 @@ impl Setting {
             open: Arc::default(),
         });
         let backend: Arc<dyn Backend> = Arc::<Api>::clone(&api);
-        node.tenants = Arc::new(Tenants::of(backend));
+        let tenants = Tenants::new(&TenantsConfig::default(), Some(backend), node.call_clock());
+        node.tenants = Arc::new(tenants.unwrap());
         let rechecker = Rechecker {
             mailbox: Arc::clone(&node.rechecks),
             tenants: Arc::clone(&node.tenants),

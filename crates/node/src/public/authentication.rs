@@ -6,6 +6,7 @@ use ht_core::shard::{Handshake, SessionKey};
 use ht_edge::quotas::HandshakePermits;
 use ht_edge::rejection::HandshakeError;
 use ht_edge::request::RequestFacts;
+use ht_proto::close::Close;
 use tokio::sync::oneshot;
 
 use crate::charge::Charged;
@@ -50,8 +51,20 @@ pub(super) async fn authenticate(
         wait,
     }));
     room.send(Arrival::Connection(applicant));
+    let Some(tenant) = public.bootstrap.tenants.get(credentials.tenant()) else {
+        return;
+    };
     // If there is no token, the shard ends the connection.
-    let Ok(Asked { key, token }) = asked.await else {
+    let asked = tokio::select! {
+        asked = asked => asked,
+        // A token is not passed on any more.
+        () = tenant.ended() => return,
+    };
+    let Ok(Asked { key, token }) = asked else {
+        return;
+    };
+    // Its settings may have changed meanwhile.
+    let Some(tenant) = public.bootstrap.tenants.get(credentials.tenant()) else {
         return;
     };
     let inbox = &public.destinations.inboxes[load.shard()];
@@ -60,10 +73,6 @@ pub(super) async fn authenticate(
         key: Some(key),
     };
     let settings = public.live.now();
-    // A tenant that was removed meanwhile admits nobody.
-    let Some(tenant) = public.bootstrap.tenants.get(credentials.tenant()) else {
-        return;
-    };
     let rules = tenant.rules(&settings);
     let outcome = if rules.add_token(&mut credentials, &token).is_ok() {
         let asking = Asking {
@@ -75,6 +84,7 @@ pub(super) async fn authenticate(
         tokio::select! {
             outcome = public.bootstrap.ask(asking) => outcome,
             () = public.leaving.cancelled() => return pending.leave_to_shard(),
+            () = tenant.ended() => Outcome::Refused(Close::RESTART),
         }
     } else {
         // Two different tokens, or one that no header can hold.

@@ -12,7 +12,6 @@ use ht_proto::subprotocol::Subprotocol;
 use ht_telemetry::throttle::Throttles;
 use uuid::Uuid;
 
-use crate::config::ServerLimits;
 use crate::counters::{BootstrapOutcome, Counters};
 use crate::interner::Interner;
 use crate::live::LiveSettings;
@@ -65,7 +64,8 @@ impl Bootstrap {
         }
         let asked_at = (self.clock)();
         let timeout = asking.settings.limits.handshake_timeout;
-        let answer = asking.tenant.backend().bootstrap(asking.credentials);
+        let backend = asking.tenant.backend();
+        let answer = backend.bootstrap(asking.credentials);
         match tokio::time::timeout(timeout, answer).await {
             Ok(Answer::Admitted(mut permissions)) => {
                 // A call shared with others is older, one that was queued is newer.
@@ -109,10 +109,7 @@ impl Bootstrap {
         }
         let list = permitted::rooms(permissions)?;
         let user = permissions.user_id.as_deref();
-        let user = match user
-            .map(|user| self.take_user(&settings.limits, user))
-            .transpose()
-        {
+        let user = match user.map(|user| self.take_user(asking, user)).transpose() {
             Ok(user) => user,
             Err(close) => return Some(Outcome::Refused(close)),
         };
@@ -127,8 +124,10 @@ impl Bootstrap {
             (self.rechecks || tenant.has_hooks()).then(|| self.interner.credentials(credentials));
         let gets_tickets = facts.subprotocol.is_some() && self.tickets.are_given();
         let rules = tenant.rules(settings);
-        let holder = gets_tickets.then(|| Box::new(Holder::new(&rules.identity(credentials))));
+        let holder = gets_tickets
+            .then(|| Box::new(Holder::new(tenant.name(), &rules.identity(credentials))));
         Some(Outcome::Admitted(Box::new(Admitted {
+            tenant: tenant.id(),
             permitted,
             asked_at: permissions.asked_at.unwrap_or_default(),
             user,
@@ -181,9 +180,10 @@ impl Bootstrap {
     }
 
     /// Takes a permit among the connections of the user.
-    fn take_user(&self, limits: &ServerLimits, user: &str) -> Result<UserPermit, Close> {
-        let limit = limits.connections_per_user;
-        let permit = UserPermit::take(&self.permits, user, limit);
+    fn take_user(&self, asking: Asking<'_>, user: &str) -> Result<UserPermit, Close> {
+        let tenant = asking.tenant;
+        let limit = tenant.connections_per_user(asking.settings);
+        let permit = UserPermit::take(&self.permits, tenant.id().scope(user), limit);
         permit.ok_or_else(|| {
             let reason = HandshakeError::ConnectionsPerUser;
             self.counters.handshake_errors.add(reason);

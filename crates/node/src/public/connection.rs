@@ -1,6 +1,7 @@
 //! One connection of the public listener, until it ends or is handed to its shard.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ht_edge::address::{Arrival, Peer};
@@ -12,7 +13,8 @@ use ht_edge::request::RequestFacts;
 use ht_edge::respond::{self, Body};
 use ht_edge::route::{self, Route};
 use ht_edge::screening;
-use ht_proto::entry::TenantId;
+use ht_edge::tenant;
+use ht_proto::close::Close;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,8 +25,11 @@ use crate::charge::{Charged, HandshakeCharge};
 use crate::config::HEAD_BYTES_MIN;
 use crate::live::LiveSettings;
 use crate::public::bootstrap::Asking;
+use crate::public::outcome::Outcome;
 use crate::public::upgrade::{Entry, Handover, HandoverCell};
 use crate::public::{Public, credentials};
+use crate::tenants::closer::SUSPENDED_MS;
+use crate::tenants::{Choice, Tenant};
 
 /// Serves HTTP until the connection ends or becomes a websocket, which is then handed to its shard.
 pub(super) async fn serve(
@@ -107,14 +112,19 @@ async fn respond_to(
 ) -> Result<Response<Body>, Infallible> {
     let settings = public.live.now();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let response = match Route::of(&request, &settings.public) {
+    let tenants = &public.bootstrap.tenants;
+    let response = match Route::of(&request, &settings.public, |path| tenants.have_path(path)) {
         _ if head_bytes(&request) > settings.limits.head_bytes => {
             public.rejected(HandshakeError::Head);
             let sentence = "The request head is longer than limits.head_bytes.";
             respond::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
         }
         Route::Websocket if request.method() == Method::GET => {
-            match admit(public, &settings, arrival, &mut request).await {
+            let admitted = match find_tenant(public, &request) {
+                Ok(tenant) => admit(public, &settings, arrival, &tenant, &mut request).await,
+                Err(rejection) => Err(rejection),
+            };
+            match admitted {
                 Ok(handover) => {
                     let response = handover.facts.switching_protocols();
                     pending.put(handover);
@@ -133,6 +143,41 @@ async fn respond_to(
         Route::Nothing => route::nothing(&request, &settings.public),
     };
     Ok(last(response))
+}
+
+/// Finds the tenant whose client a request is of.
+fn find_tenant(public: &Public, request: &Request<Incoming>) -> Result<Arc<Tenant>, Rejection> {
+    let (host, path) = (tenant::host(request), request.uri().path());
+    match public
+        .bootstrap
+        .tenants
+        .choose(host, path, tenant::keys(request))
+    {
+        Choice::One(tenant) => Ok(tenant),
+        Choice::Nobody => {
+            if let Some(suppressed) = public.throttles.allow("no-tenant") {
+                tracing::warn!(
+                    host,
+                    path,
+                    suppressed,
+                    "rejecting clients that belong to no tenant, with 404. If they should, add the \
+                     host to `hosts` of their tenant, and have the proxy in front pass Host on \
+                     (nginx: proxy_set_header Host $host;)"
+                );
+            }
+            Err(no_tenant())
+        }
+        Choice::Disagree => {
+            let sentence = "The host, the path and the key of this request name different tenants.";
+            Err(Rejection::bad_request(HandshakeError::Handshake, sentence))
+        }
+    }
+}
+
+/// 404 for a client that belongs to no tenant.
+fn no_tenant() -> Rejection {
+    let response = respond::text(StatusCode::NOT_FOUND, "There is nothing here.");
+    Rejection::new(HandshakeError::Handshake, response)
 }
 
 /// Closes a connection after its only response: a client that keeps it alive would take a permit
@@ -165,27 +210,32 @@ async fn admit(
     public: &Public,
     settings: &LiveSettings,
     arrival: Arrival,
+    tenant: &Tenant,
     request: &mut Request<Incoming>,
 ) -> Result<Handover, Rejection> {
     let (config, throttles) = (&settings.public, &public.throttles);
-    let tenant = public.bootstrap.tenants.get(TenantId::MAIN);
-    let tenant = tenant.ok_or_else(Rejection::leaving)?;
-    let facts = RequestFacts::of(request, arrival, config, settings.compression, throttles)?;
+    let (origins, compression) = (tenant.origins(settings), settings.compression);
+    let facts = RequestFacts::of(request, arrival, config, origins, compression, throttles)?;
     let limits = settings.limits.quotas();
     let load = Load {
         open: public.totals.connections(),
         memory_is_short: public.bootstrap.memory.is_short(),
     };
-    let permits = public.quotas.admit_handshake(&facts, &limits, load)?;
+    let permits = public
+        .quotas
+        .admit_handshake(&facts, &limits, load, &tenant.share())?;
     let query = request.uri().query();
     let rules = tenant.rules(settings);
     let credentials = credentials::collect(rules, &facts, request.headers(), query, throttles)?;
-    let entry = if credentials::await_token(&settings.auth, rules, &facts, &credentials) {
+    let credentials = credentials.of_tenant(tenant.id());
+    let entry = if tenant.is_suspended() {
+        Entry::Asked(Outcome::Refused(Close::SUSPENDED.within(SUSPENDED_MS)))
+    } else if credentials::await_token(&settings.auth, rules, &facts, &credentials) {
         Entry::AwaitsToken(credentials)
     } else {
         let asking = Asking {
             settings,
-            tenant: &tenant,
+            tenant,
             facts: &facts,
             credentials: &credentials,
         };
@@ -194,6 +244,7 @@ async fn admit(
                 Entry::Asked(outcome)
             }
             () = public.leaving.cancelled() => return Err(Rejection::leaving()),
+            () = tenant.ended() => return Err(no_tenant()),
         }
     };
     Ok(Handover {

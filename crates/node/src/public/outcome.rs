@@ -10,6 +10,7 @@ use ht_edge::listener::Stream;
 use ht_edge::permits::{ConnectionPermit, UserPermit};
 use ht_edge::request::RequestFacts;
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 use ht_proto::server;
 use uuid::Uuid;
 
@@ -31,6 +32,8 @@ pub(super) enum Outcome {
 
 /// A client that is admitted.
 pub(super) struct Admitted {
+    /// Whose client it is.
+    pub(super) tenant: TenantId,
     /// What the API permits it.
     pub(super) permitted: Permitted,
     /// When the API was called.
@@ -103,6 +106,7 @@ impl Outcome {
         match self {
             Self::Admitted(admitted) => {
                 let Admitted {
+                    tenant,
                     permitted,
                     asked_at,
                     user,
@@ -118,7 +122,7 @@ impl Outcome {
                 (welcome.asked_at, welcome.gap) = (asked_at.commands, asked_at.gap);
                 welcome.has_token = has_token;
                 welcome.resumed = resumed;
-                about = about_client(facts, user.as_ref(), credentials, holder);
+                about = about_client((facts, tenant), user.as_ref(), credentials, holder);
                 permit.user = user;
             }
             Self::Refused(close) => welcome.admission = Admission::Refused(close),
@@ -135,7 +139,7 @@ impl Outcome {
 
 /// What is remembered of a client; `None` if nothing needs it.
 fn about_client(
-    facts: &RequestFacts,
+    (facts, tenant): (&RequestFacts, TenantId),
     user: Option<&UserPermit>,
     credentials: Option<Arc<KeptCredentials>>,
     holder: Option<Box<Holder>>,
@@ -143,9 +147,12 @@ fn about_client(
     let user = user.and_then(UserPermit::user);
     let is_logged = tracing::enabled!(tracing::Level::DEBUG);
     let is_known = user.is_some() || credentials.is_some() || holder.is_some();
+    // What it holds of its tenant's share is given back by that.
+    let is_known = is_known || tenant != TenantId::MAIN;
     (is_known || is_logged).then(|| {
         Box::new(About {
             id: facts.id,
+            tenant,
             user,
             credentials,
             holder,

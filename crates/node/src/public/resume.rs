@@ -20,7 +20,7 @@ use crate::counters::ResumeOutcome;
 use crate::permitted::{self, Permitted};
 use crate::public::bootstrap::{Asking, Bootstrap};
 use crate::public::outcome::Outcome;
-use crate::tickets::Opened;
+use crate::tickets::{Holder, Opened};
 
 /// Longest wait for the log, and how often it is looked at meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,7 +40,8 @@ impl Bootstrap {
         // First: a gap, or a command that the window does not have yet, is later.
         let asked_at = (self.clock)();
         let identity = tenant.rules(settings).identity(credentials);
-        let opened = self.tickets.open(offer, &identity, SystemTime::now())?;
+        let holder = Holder::new(tenant.name(), &identity);
+        let opened = self.tickets.open(offer, &holder, SystemTime::now())?;
         let checked = match opened {
             Ok(opened) => self.check(opened, credentials.tenant(), asked_at).await,
             Err(outcome) => Err(outcome),

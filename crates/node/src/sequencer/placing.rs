@@ -5,6 +5,7 @@ use ht_core::window::Key;
 use ht_proto::cursor::Check;
 use ht_proto::entry::{Body, Entry, Position};
 use ht_proto::room::Room;
+use ht_proto::tenant::Scoped;
 use ht_proto::trigger::Trigger;
 use smallvec::SmallVec;
 
@@ -17,7 +18,7 @@ pub(super) type Keys = SmallVec<[Key; 1]>;
 /// An entry that waits to be ordered.
 pub(super) struct Placing {
     pub(super) given: Option<Position>,
-    pub(super) id: Option<Box<str>>,
+    pub(super) id: Option<Scoped<Box<str>>>,
     pub(super) check: Check,
     pub(super) what: What,
 }
@@ -51,7 +52,7 @@ impl NodeSequencer {
         };
         Placing {
             given: entry.position,
-            id,
+            id: id.map(|id| tenant.scope(id)),
             check: entry.check,
             what,
         }

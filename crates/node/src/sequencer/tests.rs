@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use ht_broker::MissedReason;
 use ht_core::index::Matching;
 use ht_core::window::{Kept, Unknown, Wanted, WindowLimits};
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 mod retained;
 
 use super::*;
-use crate::inbox::{Bounds, Receiver};
+use crate::inbox::{Bounds, Input, Receiver};
 
 const BOUNDS: Bounds = Bounds {
     inputs: 2,
@@ -37,6 +38,7 @@ fn trigger(rooms: &[&str], length: usize) -> Entry {
         rooms: rooms.iter().map(|name| room(name)).collect(),
         data: data.into(),
         id: None,
+        tenant: None,
     })
 }
 
@@ -209,6 +211,7 @@ fn all_taken(shard: &mut Receiver) -> Vec<(&'static str, u64)> {
             | Input::Probe(_)
             | Input::Close { .. }
             | Input::CloseMissed { .. }
+            | Input::CloseTenant(_)
             | Input::CloseUnauthenticated(_)
             | Input::Abandon(_)
             | Input::Drain(_) => {}

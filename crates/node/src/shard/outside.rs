@@ -142,7 +142,7 @@ impl World<Socket> for Outside {
                 // In this order: a connection that is no longer counted holds no permit.
                 let address = std::mem::replace(&mut peer.address, Slot::NONE);
                 let user = peer.about.as_ref().and_then(|about| about.user.as_ref());
-                self.permits.release(address, user);
+                self.permits.release(peer.tenant(), address, user);
                 self.loads.release(self.index);
                 self.totals.ended();
             }

@@ -63,7 +63,7 @@ impl Client {
                 view: Some("short".into()),
             }),
             grants: grants(r#"[{"a": "*"}, {"b": 1.5, "c": "é"}]"#),
-            holder: Holder::new(COOKIE),
+            holder: Holder::new(&TenantName::main(), COOKIE),
             expires_in: None,
             ticket: String::new(),
         }
@@ -92,7 +92,10 @@ fn encoded(text: &str) -> ResumeOffer {
 }
 
 fn open(tickets: &Tickets, text: &str, now: u64) -> Result<Opened, ResumeOutcome> {
-    tickets.open(&encoded(text), COOKIE, at(now)).unwrap()
+    {
+        let holder = Holder::new(&TenantName::main(), COOKIE);
+        tickets.open(&encoded(text), &holder, at(now)).unwrap()
+    }
 }
 
 fn outcome(tickets: &Tickets, text: &str, now: u64) -> Option<ResumeOutcome> {
@@ -156,7 +159,10 @@ fn other_credentials_open_nothing() {
     let tickets = tickets(&[]);
     let text = Client::new().ping(&tickets, 0).unwrap();
     for identity in [&b""[..], b"cookie: sessionid=2"] {
-        let opened = tickets.open(&encoded(&text), identity, at(0)).unwrap();
+        let opened = {
+            let holder = Holder::new(&TenantName::main(), identity);
+            tickets.open(&encoded(&text), &holder, at(0)).unwrap()
+        };
         assert_eq!(opened.err(), Some(ResumeOutcome::Credentials));
     }
 }
@@ -207,7 +213,15 @@ fn a_process_without_a_secret_keeps_its_own_over_a_reload() {
         enabled: false,
         ..config(&[])
     });
-    assert!(tickets.open(&encoded(&text), COOKIE, at(0)).is_none());
+    assert!(
+        tickets
+            .open(
+                &encoded(&text),
+                &Holder::new(&TenantName::main(), COOKIE),
+                at(0)
+            )
+            .is_none()
+    );
     assert_eq!(Client::new().ping(&tickets, 0), None);
     assert!(!tickets.are_given() && tickets.max_age().is_none());
     tickets.set(&config(&[]));

@@ -12,10 +12,11 @@ use crate::grant::GrantList;
 use crate::id::id;
 use crate::object::all_members;
 use crate::room::{Room, RoomLimits};
+use crate::tenant::TenantName;
 use crate::who::{self, LABEL_BYTES_MAX, WhoError};
 
 /// Every member that a command may have.
-const MEMBERS: [&str; 21] = [
+const MEMBERS: [&str; 22] = [
     "command",
     "user",
     "session",
@@ -35,6 +36,7 @@ const MEMBERS: [&str; 21] = [
     "confirm",
     "dry_run",
     "id",
+    "tenant",
     "rooms",
     "data",
 ];
@@ -62,6 +64,7 @@ pub(super) fn command(body: &Bytes, text: &str, rooms_max: usize) -> Result<Comm
     let confirm = members.optional("confirm", confirm)?.unwrap_or_default();
     let dry_run = members.optional("dry_run", flag)?.unwrap_or(false);
     let id = members.optional("id", |json| id(json).ok_or(CommandProblem::Id))?;
+    let tenant = members.optional("tenant", |json| Ok(TenantName::of_json(json)))?;
     let rooms = members.optional("rooms", |json| nothing(json, CommandProblem::Rooms))?;
     let data = members.optional("data", |json| match json {
         "null" => Ok(()),
@@ -73,6 +76,7 @@ pub(super) fn command(body: &Bytes, text: &str, rooms_max: usize) -> Result<Comm
     Ok(Command {
         text: for_nobody(body, text, rooms.is_some(), data.is_some()),
         id: id.flatten(),
+        tenant,
         selector,
         action,
         confirm,

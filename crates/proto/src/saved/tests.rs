@@ -14,7 +14,10 @@ fn position(number: u64) -> Position {
 
 /// A window with an entry of each kind.
 fn saved() -> Saved {
+    let (main, acme) = (TenantName::main(), "acme".parse::<TenantName>().unwrap());
+    let of = |at: u64| [&main, &acme][usize::from(at > 4 && at < 12)].clone();
     let entry = |at, body| SavedEntry {
+        tenant: of(at),
         position: position(at),
         age: 1_000 - at,
         check: Check::of(&[at.to_le_bytes()[0]]),
@@ -33,7 +36,13 @@ fn saved() -> Saved {
             start_check: Check::of(b"3"),
             is_missing: true,
         },
-        ids: vec![("a".into(), position(1)), ("é 1".into(), position(12))],
+        ids: [(&main, "a", 1), (&acme, "a", 2), (&main, "é 1", 12)]
+            .map(|(tenant, id, at)| SavedId {
+                tenant: tenant.clone(),
+                id: id.into(),
+                position: position(at),
+            })
+            .into(),
         entries: vec![
             entry(4, publication(&[r#"{"room":1}"#], "null")),
             entry(6, publication(&[], r#"{"a":"ü"}"#)),
@@ -49,10 +58,17 @@ fn saved() -> Saved {
 
 fn written(saved: &Saved) -> Vec<u8> {
     let mut writer = SavedWriter::new(Vec::new(), &saved.order).unwrap();
-    for (id, position) in &saved.ids {
+    for SavedId {
+        tenant,
+        id,
+        position,
+    } in &saved.ids
+    {
+        writer.of_tenant(tenant).unwrap();
         writer.id(id, *position).unwrap();
     }
     for entry in &saved.entries {
+        writer.of_tenant(&entry.tenant).unwrap();
         let at = SavedAt {
             position: entry.position,
             age: entry.age,
@@ -72,6 +88,21 @@ fn written(saved: &Saved) -> Vec<u8> {
 fn a_window_is_read_as_it_was_written() {
     let saved = saved();
     assert_eq!(Saved::parse(&written(&saved)), Ok(saved));
+}
+
+#[test]
+fn without_tenants_the_file_is_that_of_versions_before_them() {
+    let mut saved = saved();
+    saved
+        .ids
+        .iter_mut()
+        .for_each(|id| id.tenant = TenantName::main());
+    let entries = saved.entries.iter_mut();
+    entries.for_each(|entry| entry.tenant = TenantName::main());
+    let file = written(&saved);
+    let mut records = Records(&file[MAGIC.len()..]);
+    assert!(records.all(|(kind, _)| kind != Kind::Tenant));
+    assert_eq!(Saved::parse(&file), Ok(saved));
 }
 
 #[test]
@@ -129,17 +160,17 @@ fn a_file_with_a_right_checksum_is_checked_all_the_same() {
         ),
         (
             "an id after the last",
-            |saved| saved.ids[1].1 = position(13),
+            |saved| saved.ids[1].position = position(13),
             SavedError::Positions,
         ),
         (
             "an empty id",
-            |saved| saved.ids[0].0 = "".into(),
+            |saved| saved.ids[0].id = "".into(),
             SavedError::Damaged,
         ),
         (
             "a long id",
-            |saved| saved.ids[0].0 = "a".repeat(257).into(),
+            |saved| saved.ids[0].id = "a".repeat(257).into(),
             SavedError::Damaged,
         ),
     ];
@@ -173,9 +204,10 @@ proptest! {
         let file = [&MAGIC[..], &bytes].concat();
         prop_assert!(Saved::parse(&file).is_err());
         // Past the checksum, too.
-        let mut saved = saved();
-        for kind in [Kind::Id, Kind::Publication, Kind::Command, Kind::Hole] {
-            let _ = saved.add(kind, &bytes);
+        let (mut saved, mut tenant) = (saved(), TenantName::main());
+        let kinds = [Kind::Id, Kind::Publication, Kind::Command, Kind::Hole, Kind::Tenant];
+        for kind in kinds {
+            let _ = saved.add(kind, &bytes, &mut tenant);
         }
     }
 }

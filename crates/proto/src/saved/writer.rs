@@ -5,12 +5,15 @@ use std::io;
 use crate::entry::Position;
 use crate::room::Room;
 use crate::saved::{Kind, MAGIC, SavedAt, SavedOrder, next_sum};
+use crate::tenant::TenantName;
 
 /// Writes a window: first the ids, then the entries, each the oldest first.
 #[derive(Debug)]
 pub struct SavedWriter<W> {
     out: W,
     sum: u64,
+    /// Whose what follows is.
+    tenant: TenantName,
     /// The content of a record.
     pub(super) content: Vec<u8>,
 }
@@ -25,6 +28,7 @@ impl<W: io::Write> SavedWriter<W> {
         let mut writer = Self {
             out,
             sum: 0,
+            tenant: TenantName::main(),
             content: Vec::new(),
         };
         let content = &mut writer.content;
@@ -36,6 +40,19 @@ impl<W: io::Write> SavedWriter<W> {
         content.push(u8::from(order.is_missing));
         writer.flush_record(Kind::Order)?;
         Ok(writer)
+    }
+
+    /// What follows is of this tenant; before the first call, of `main`.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn of_tenant(&mut self, tenant: &TenantName) -> io::Result<()> {
+        if self.tenant == *tenant {
+            return Ok(());
+        }
+        self.tenant = tenant.clone();
+        self.content.extend(tenant.as_str().as_bytes());
+        self.flush_record(Kind::Tenant)
     }
 
     /// Adds an id and the position of its trigger.

@@ -64,7 +64,7 @@ impl Sim {
         } in triggers
         {
             let is_forgotten = mutant == Some(Mutant::Duplicate);
-            let id = (!is_forgotten).then(|| number.to_string().into());
+            let id = (!is_forgotten).then(|| TenantId::MAIN.scope(number.to_string().into()));
             let node = &mut self.nodes[index];
             let place = node.order.place(position, id);
             if node.waiting.remove(&attempt).is_some() {

@@ -139,7 +139,7 @@ impl Sim {
             let Some((trigger, _)) = message.trigger else {
                 continue;
             };
-            let id = Some(trigger.to_string().into());
+            let id = Some(TenantId::MAIN.scope(trigger.to_string().into()));
             let placed = node.order.place(Some(number(at)), id);
             if placed.duplicate {
                 continue;

@@ -87,7 +87,7 @@ impl Rechecks {
                 let (settings, restored) = (self.live.now(), credentials.restore());
                 if let Some(tenant) = self.tenants.get(restored.tenant()) {
                     let rules = tenant.rules(&settings);
-                    **holder = Holder::new(&rules.identity(&restored));
+                    **holder = Holder::new(tenant.name(), &rules.identity(&restored));
                 }
             }
             about.credentials = Some(credentials);

@@ -65,6 +65,7 @@ fn commands() -> impl Strategy<Value = (Command, Map<String, Value>)> {
                 false => Confirm::Here,
             };
             let command = Command {
+                tenant: None,
                 text: Bytes::new(),
                 id: id.map(Into::into),
                 selector,

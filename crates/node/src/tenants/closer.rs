@@ -1,0 +1,148 @@
+//! Closes the connections of tenants that are removed or suspended, in waves.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ht_control::input::TenantWave;
+use ht_control::waves::{DrainWaves, WAVE};
+use ht_edge::permits::Permits;
+use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::inbox::{self, Input};
+use crate::live::Live;
+use crate::tenants::Tenants;
+
+/// When the clients of a suspended tenant should retry, in ms.
+pub(crate) const SUSPENDED_MS: u32 = 600_000;
+
+/// Longest time for the connections that are left after the last wave: those that were being handed
+/// to a shard.
+const LATE: Duration = Duration::from_secs(10);
+
+/// Tenants whose connections are to be closed: each once.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving {
+    tenants: Mutex<HashMap<TenantId, Cause>>,
+    added: Notify,
+}
+
+/// Why the connections of a tenant are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It is removed.
+    Removed,
+    /// It is not served for now.
+    Suspended,
+}
+
+/// Closes their connections.
+pub(crate) struct Closer {
+    pub(crate) leaving: Arc<Leaving>,
+    pub(crate) tenants: Arc<Tenants>,
+    pub(crate) permits: Arc<Permits>,
+    pub(crate) live: Live,
+    pub(crate) inboxes: Vec<inbox::Sender>,
+}
+
+/// The waves of one tenant.
+struct Waves {
+    close: Close,
+    last: Instant,
+}
+
+impl Leaving {
+    /// Has the connections of a tenant closed.
+    pub(crate) fn add(&self, tenant: TenantId, cause: Cause) {
+        self.lock().insert(tenant, cause);
+        self.added.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Cause>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Closer {
+    /// Closes connections until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut all: HashMap<TenantId, Waves> = HashMap::new();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.leaving.added.notified() => {}
+                () = tokio::time::sleep(WAVE), if !all.is_empty() => {}
+            }
+            for (tenant, cause) in std::mem::take(&mut *self.leaving.lock()) {
+                all.insert(tenant, self.begin(tenant, cause));
+            }
+            all.retain(|tenant, waves| self.close(*tenant, waves));
+        }
+    }
+
+    fn begin(&self, tenant: TenantId, cause: Cause) -> Waves {
+        let open = self.permits.shares.open(tenant).into();
+        let waves = DrainWaves::new(open, self.live.now().drain.period, Duration::MAX);
+        let name = self.tenants.name(tenant);
+        let name = name.as_ref().map(|name| name.as_str());
+        let over_ms = u64::try_from(waves.over.as_millis()).unwrap_or(u64::MAX);
+        let close = match cause {
+            Cause::Removed => {
+                tracing::info!(
+                    tenant = name,
+                    connections = open,
+                    over_ms,
+                    "a tenant was removed: closing its connections"
+                );
+                waves.close()
+            }
+            Cause::Suspended => {
+                tracing::info!(
+                    tenant = name,
+                    connections = open,
+                    over_ms,
+                    "a tenant is suspended: closing its connections"
+                );
+                Close::SUSPENDED.within(SUSPENDED_MS)
+            }
+        };
+        Waves {
+            close,
+            last: Instant::now() + waves.over,
+        }
+    }
+
+    /// One wave. Returns whether others follow.
+    fn close(&self, tenant: TenantId, waves: &Waves) -> bool {
+        let (now, open) = (Instant::now(), self.permits.shares.open(tenant));
+        let is_served = self
+            .tenants
+            .get(tenant)
+            .is_some_and(|it| !it.is_suspended());
+        let late = waves.last + if is_served { WAVE } else { LATE };
+        if open == 0 || now > late {
+            return false;
+        }
+        let left = waves.last.saturating_duration_since(now);
+        let left = u32::try_from(left.as_millis() / WAVE.as_millis()).unwrap_or(u32::MAX);
+        let shards = u32::try_from(self.inboxes.len()).unwrap_or(u32::MAX);
+        let count = open
+            .div_ceil(left.saturating_add(1))
+            .div_ceil(shards.max(1));
+        // At the end whatever is left, however it is spread over the shards.
+        let count = if left == 0 { u32::MAX } else { count };
+        for inbox in &self.inboxes {
+            // A shard that has ended has no connections.
+            let _ = inbox.send(Input::CloseTenant(TenantWave {
+                tenant,
+                count: usize::try_from(count).unwrap_or(usize::MAX),
+                close: waves.close,
+            }));
+        }
+        true
+    }
+}

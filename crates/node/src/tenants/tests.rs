@@ -1,0 +1,230 @@
+//! Whose a request, a key or a record is, and what a new list of tenants changes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ht_backend::config::{BackendConfig, GuardConfig, HookCalls};
+use ht_control::tenants::claims::KeyHash;
+use ht_proto::trigger::TriggerLimits;
+use tokio::time::timeout;
+
+use super::*;
+use crate::config::{Origins, PublishKey, Right, TenantFeatures, TenantLimits};
+
+const SHORT: Duration = Duration::from_millis(10);
+
+fn name(text: &str) -> TenantName {
+    text.parse().unwrap()
+}
+
+fn tenant(text: &str) -> TenantConfig {
+    TenantConfig {
+        name: name(text),
+        hosts: vec![format!("{text}.example").parse().unwrap()],
+        path: format!("/t/{text}/ws/").into(),
+        key: Some(format!("pk_{text}").into()),
+        backend: BackendConfig {
+            url: "http://127.0.0.1:1/".to_owned(),
+            socket: None,
+            bootstrap: "bootstrap/".to_owned(),
+            timeout: Duration::from_secs(1),
+            user_id_path: BackendConfig::default_user_id_path(),
+            headers: Vec::new(),
+            forward_bytes_max: 1_000,
+            guard: GuardConfig::default(),
+            answer_bytes_max: 1_000,
+            tls_verify: true,
+            tls_ca_file: None,
+            hooks: HookCalls::default(),
+        },
+        origins: Origins::default(),
+        publish_keys: vec![PublishKey {
+            hash: KeyHash::new(Sha256::digest(format!("secret of {text}")).into()),
+            may: [Right::Publish].into_iter().collect(),
+        }],
+        limits: TenantLimits::default(),
+        features: TenantFeatures::default(),
+        is_suspended: false,
+    }
+}
+
+fn tenants(names: &[&str]) -> Tenants {
+    let config = TenantsConfig {
+        is_enabled: true,
+        default: None,
+        list: names.iter().map(|name| tenant(name)).collect(),
+    };
+    Tenants::new(&config, None, Arc::new(Default::default)).unwrap()
+}
+
+/// The name of the tenant that a request is of.
+fn chosen(tenants: &Tenants, host: &str, path: &str, keys: &[&str]) -> String {
+    match tenants.choose(Some(host), path, keys.iter().copied()) {
+        Choice::One(tenant) => tenant.name().to_string(),
+        Choice::Nobody => "nobody".to_owned(),
+        Choice::Disagree => "two".to_owned(),
+    }
+}
+
+#[test]
+fn host_path_and_key_name_one_tenant() {
+    let tenants = tenants(&["acme", "other"]);
+    for (host, path, keys, expected) in [
+        ("acme.example", "/ws/", &[][..], "acme"),
+        ("ACME.example.:8443", "/ws/", &[], "acme"),
+        ("gateway", "/t/other/ws", &[], "other"),
+        ("gateway", "/ws/", &["pk_acme"], "acme"),
+        ("gateway", "/ws/", &["pk_acme", "pk_acme", "mine"], "acme"),
+        ("acme.example", "/t/acme/ws/", &["pk_acme"], "acme"),
+        ("acme.example", "/t/other/ws/", &[], "two"),
+        ("acme.example", "/ws/", &["pk_other"], "two"),
+        (
+            "gateway",
+            "/ws/",
+            &["pk_acme", "pk_other", "pk_acme"],
+            "two",
+        ),
+        ("gateway", "/ws/", &["pk_nobody"], "nobody"),
+        ("gateway", "/ws/", &[], "nobody"),
+    ] {
+        assert_eq!(
+            chosen(&tenants, host, path, keys),
+            expected,
+            "{host} {path} {keys:?}"
+        );
+    }
+    assert!(tenants.have_path("/t/acme/ws") && !tenants.have_path("/ws/"));
+}
+
+#[test]
+fn the_default_gets_those_that_name_nobody() {
+    let tenants = Tenants {
+        default: Some(name("acme")),
+        ..tenants(&["acme", "other"])
+    };
+    assert_eq!(chosen(&tenants, "gateway", "/ws/", &[]), "acme");
+    assert_eq!(chosen(&tenants, "other.example", "/ws/", &[]), "other");
+}
+
+#[test]
+fn a_secret_key_is_of_one_tenant() {
+    let tenants = tenants(&["acme", "other"]);
+    let (of, may) = tenants.of_key(b"secret of other").unwrap();
+    assert_eq!(tenants.name(of), Some(name("other")));
+    assert!(may.has(Right::Publish) && !may.has(Right::Command));
+    assert_eq!(tenants.of_key(b"secret of nobody"), None);
+    tenants.set(vec![tenant("acme")]).unwrap();
+    assert_eq!(tenants.of_key(b"secret of other"), None, "it was removed");
+}
+
+#[test]
+fn whose_a_record_is_stands_in_it() {
+    let limits = TriggerLimits {
+        bytes: 1_000,
+        triggers: 1,
+        rooms: 1,
+    };
+    let record = |text: &str| Record::parse(&Bytes::copy_from_slice(text.as_bytes()), &limits);
+    let trigger = record(r#"{"tenant":"new","rooms":[],"data":1}"#).unwrap();
+    let command = record(r#"{"tenant":"new","command":"invalidate","user":7}"#).unwrap();
+    let wrong = record(r#"{"tenant":7,"rooms":[],"data":1}"#).unwrap();
+    let plain = record(r#"{"rooms":[],"data":1}"#).unwrap();
+    let none = Tenants::default();
+    for record in [&trigger, &wrong, &plain] {
+        assert_eq!(none.of_record(record), Ok(TenantId::MAIN));
+    }
+    assert_eq!(none.of_record(&command), Err(Problem::NoTenants));
+    let tenants = tenants(&["acme"]);
+    assert_eq!(tenants.of_record(&plain), Ok(TenantId::MAIN));
+    assert!(matches!(tenants.of_record(&wrong), Err(Problem::Tenant(_))));
+    let id = tenants.of_record(&trigger).unwrap();
+    assert_eq!(tenants.of_record(&command), Ok(id));
+    assert!(tenants.get(id).is_none(), "nobody told of it yet");
+    tenants.set(vec![tenant("acme"), tenant("new")]).unwrap();
+    assert_eq!(tenants.get(id).unwrap().name(), &name("new"));
+}
+
+#[test]
+fn two_that_claim_one_host_change_nothing() {
+    let tenants = tenants(&["acme"]);
+    let thief = TenantConfig {
+        hosts: tenant("acme").hosts,
+        ..tenant("thief")
+    };
+    let conflicts = tenants
+        .set(vec![tenant("new"), tenant("acme"), thief])
+        .unwrap_err();
+    let [Conflict { first, second, .. }] = &conflicts[..] else {
+        panic!("{conflicts:?}");
+    };
+    assert_eq!((&**first, &**second), ("acme", "thief"));
+    assert!(tenants.named(&name("new")).is_none());
+    assert_eq!(chosen(&tenants, "acme.example", "/ws/", &[]), "acme");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_is_made_at_its_first_use_and_freed_when_idle() {
+    let tenants = tenants(&["acme", "other"]);
+    let acme = tenants.named(&name("acme")).unwrap();
+    assert!(acme.guard().is_none());
+    let backend = acme.backend();
+    assert!(Arc::ptr_eq(&backend, &acme.backend()));
+    assert!(acme.guard().is_some());
+    assert!(tenants.named(&name("other")).unwrap().guard().is_none());
+    tokio::time::advance(Duration::from_secs(601)).await;
+    acme.free_if_idle();
+    assert!(acme.guard().is_some(), "a call is in progress");
+    drop(backend);
+    acme.free_if_idle();
+    assert!(acme.guard().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_keeps_its_api_as_long_as_that_is_the_same() {
+    let tenants = tenants(&["acme"]);
+    let before = tenants.named(&name("acme")).unwrap();
+    let backend = before.backend();
+    let quieter = TenantConfig {
+        hosts: Vec::new(),
+        ..tenant("acme")
+    };
+    let changes = tenants.set(vec![quieter.clone()]).unwrap();
+    assert_eq!((changes.changed.len(), changes.removed.len()), (1, 0));
+    let after = tenants.named(&name("acme")).unwrap();
+    assert_eq!(after.id(), before.id());
+    assert!(Arc::ptr_eq(&backend, &after.backend()));
+    let mut elsewhere = quieter;
+    elsewhere.backend.url = "http://127.0.0.1:2/".to_owned();
+    tenants.set(vec![elsewhere]).unwrap();
+    let after = tenants.named(&name("acme")).unwrap();
+    assert!(!Arc::ptr_eq(&backend, &after.backend()));
+    assert!(timeout(SHORT, after.ended()).await.is_err(), "it goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_is_suspended_or_removed_ends() {
+    let tenants = tenants(&["acme"]);
+    let suspended = || TenantConfig {
+        is_suspended: true,
+        ..tenant("acme")
+    };
+    let first = tenants.named(&name("acme")).unwrap();
+    tenants.set(vec![suspended()]).unwrap();
+    first.ended().await;
+    assert!(timeout(SHORT, first.removed()).await.is_err());
+    assert!(tenants.named(&name("acme")).unwrap().is_suspended());
+    tenants.set(vec![tenant("acme")]).unwrap();
+    let second = tenants.named(&name("acme")).unwrap();
+    assert!(
+        timeout(SHORT, second.ended()).await.is_err(),
+        "it is served again"
+    );
+    tenants.set(Vec::new()).unwrap();
+    second.ended().await;
+    second.removed().await;
+    assert!(tenants.get(second.id()).is_none());
+    tenants.set(vec![tenant("acme")]).unwrap();
+    let third = tenants.named(&name("acme")).unwrap();
+    assert_eq!(third.id(), second.id());
+    assert!(timeout(SHORT, third.removed()).await.is_err());
+}
