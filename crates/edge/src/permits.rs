@@ -29,6 +29,8 @@ pub struct Permits {
     pub users: Users,
     /// Connections of tenants other than `main`, whose limits are those of the node.
     pub shares: Shares,
+    /// Handshakes in progress, by tenant.
+    handshaking: Shares,
     since: Instant,
 }
 
@@ -41,6 +43,7 @@ impl Default for Permits {
             handshakes: Addresses::default(),
             users: Users::default(),
             shares: Shares::default(),
+            handshaking: Shares::default(),
             since: Instant::now(),
         }
     }
@@ -133,6 +136,32 @@ impl Drop for ConnectionPermit {
             self.permits.give_back_share(self.tenant);
             self.permits.connections.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+}
+
+/// A permit for a handshake in progress of one tenant.
+pub struct TenantPermit {
+    permits: Arc<Permits>,
+    tenant: TenantId,
+}
+
+impl TenantPermit {
+    /// Takes one of at most `limit`; 0 is no limit.
+    pub fn take(permits: &Arc<Permits>, tenant: TenantId, limit: usize) -> Option<Self> {
+        let bounds = Bounds {
+            open: limit,
+            per_second: 0,
+        };
+        let taken = permits.handshaking.take(tenant, bounds, permits.age());
+        let permits = Arc::clone(permits);
+        taken.ok().map(|()| Self { permits, tenant })
+    }
+}
+
+impl Drop for TenantPermit {
+    fn drop(&mut self) {
+        let permits = &self.permits;
+        permits.handshaking.give_back(self.tenant, permits.age());
     }
 }
 

@@ -13,7 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::address::{Arrival, Client, Peer, TrustedProxies};
 use crate::config::QuotaLimits;
-use crate::permits::{AddressPermit, Bounds, ConnectionPermit, Crowded, Permits, Stage};
+use crate::permits::{
+    AddressPermit, Bounds, ConnectionPermit, Crowded, Permits, Stage, TenantPermit,
+};
 use crate::rejection::{HandshakeError, Rejection};
 use crate::request::RequestFacts;
 
@@ -25,8 +27,8 @@ const MANY_UNSAID: u32 = 100;
 
 /// What a client occupies while its handshake is in progress, and beyond. Released on drop.
 pub struct HandshakePermits {
-    /// Permits among all handshakes, and among those of its address.
-    pub handshake: (OwnedSemaphorePermit, AddressPermit),
+    /// Permits for the handshake.
+    pub handshake: HandshakePermit,
     /// Permit for the pending connection.
     pub connection: ConnectionPermit,
 }
@@ -40,6 +42,16 @@ pub struct TenantShare<'a> {
     pub name: &'a str,
     /// Its connections, and its rate of handshakes.
     pub bounds: Bounds,
+    /// There are others, for which it leaves half of the handshakes in progress: its API may hang.
+    pub has_others: bool,
+}
+
+/// Permits among all handshakes in progress, among those of the client's address and, where there are
+/// several tenants, among those of its tenant.
+pub struct HandshakePermit {
+    _all: OwnedSemaphorePermit,
+    _address: AddressPermit,
+    _tenant: Option<TenantPermit>,
 }
 
 /// State of the node that decides together with the limits.
@@ -150,16 +162,46 @@ impl Quotas {
         };
         let (of_address, _) = AddressPermit::take(&self.permits, Stage::Handshake, client, half)
             .map_err(|_| self.refuse_handshakes_of(client))?;
-        let Ok(handshake) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+        let of_tenant = self.admit_handshake_of(share, half.open)?;
+        let Ok(all) = Arc::clone(&self.handshakes).try_acquire_owned() else {
             return Err(self.refuse_all(HandshakeError::Handshakes, load.open));
+        };
+        let handshake = HandshakePermit {
+            _all: all,
+            _address: of_address,
+            _tenant: of_tenant,
         };
         let connection = ConnectionPermit::take(&self.permits, limits.connections, address)
             .ok_or_else(|| self.refuse_all(HandshakeError::Connections, load.open))?
             .of_tenant(share.tenant, share.bounds)
             .map_err(|crowded| self.refuse_tenant(share.name, crowded))?;
         Ok(HandshakePermits {
-            handshake: (handshake, of_address),
+            handshake,
             connection,
+        })
+    }
+
+    /// A permit for a handshake in progress of a tenant that leaves some to others.
+    fn admit_handshake_of(
+        &self,
+        share: &TenantShare<'_>,
+        most: usize,
+    ) -> Result<Option<TenantPermit>, Rejection> {
+        if !share.has_others {
+            return Ok(None);
+        }
+        let permit = TenantPermit::take(&self.permits, share.tenant, most);
+        permit.map(Some).ok_or_else(|| {
+            if let Some(suppressed) = self.throttles.allow("tenant-handshakes") {
+                tracing::warn!(
+                    tenant = share.name,
+                    suppressed,
+                    "one tenant has half of limits.handshakes in progress: rejecting further clients \
+                     of it. Its API answers too slowly"
+                );
+            }
+            let sentence = "This site admits clients too slowly. Retry later.";
+            Rejection::unavailable(HandshakeError::Handshakes, sentence)
         })
     }
 

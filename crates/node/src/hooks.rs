@@ -18,6 +18,7 @@ use ht_telemetry::throttle::Throttles;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::config::HookQueueConfig;
@@ -239,7 +240,9 @@ impl HookCaller {
             {
                 self.waiting -= 1;
                 let call = call(Arc::clone(&tenant), due, self.reports.clone());
-                self.calls.spawn(async move { (id, call.await, key) });
+                let span = tenant.span();
+                let called = async move { (id, call.await, key) };
+                self.calls.spawn(called.instrument(span));
             }
         } else {
             self.waiting -= line.waiting;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ht_broker::{AppendError, Broker, Health, Sequencer};
 use ht_edge::descriptors::Descriptors;
+use ht_proto::entry::TenantId;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -65,11 +66,30 @@ impl Readiness {
     /// Warnings for the operator while another node would do no better, or most clients of this one
     /// are served.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let guard = self.tenants.guards();
+        let main = self.tenants.get(TenantId::MAIN);
+        let guard = main.filter(|main| main.is_of_node());
+        let guard = guard.and_then(|main| main.guard()).unwrap_or_default();
         let backend = guard.circuit_open.then(|| circuit_note(guard.unreachable));
         let backend = backend.map(str::to_owned);
-        let notes = backend.into_iter().chain(self.delivery.lagging());
+        let notes = backend.into_iter().chain(self.tenants_notes());
+        let notes = notes.chain(self.delivery.lagging());
         notes.chain(self.window_note()).collect()
+    }
+
+    /// Tenants whose API fails: a note each for the first ones.
+    fn tenants_notes(&self) -> Vec<String> {
+        let open = self.tenants.open_circuits();
+        let first = open.iter().take(TENANTS_NOTED);
+        let mut notes: Vec<_> = first
+            .map(|(name, is_unreachable)| {
+                format!("tenant {name}: {}", circuit_note(*is_unreachable))
+            })
+            .collect();
+        if open.len() > TENANTS_NOTED {
+            let more = open.len() - TENANTS_NOTED;
+            notes.push(format!("the same holds for {more} other tenants"));
+        }
+        notes
     }
 
     /// The window dropped what clients need that come back in time.
@@ -87,6 +107,9 @@ impl Readiness {
         })
     }
 }
+
+/// Tenants whose API fails that are noted one by one.
+const TENANTS_NOTED: usize = 10;
 
 /// No beacon was sent: a command for every node would not wait for this one.
 const UNANNOUNCED: &str = "the node has not announced itself to the other nodes yet; it needs \

@@ -123,6 +123,12 @@ impl Shares {
         }
     }
 
+    /// Those of all tenants together.
+    pub fn all(&self) -> u64 {
+        let shares = lock(&self.0);
+        shares.values().map(|share| u64::from(share.open())).sum()
+    }
+
     /// Connections and handshakes of a tenant.
     pub fn open(&self, tenant: TenantId) -> u32 {
         lock(&self.0).get(&tenant).map_or(0, Share::open)

@@ -20,6 +20,7 @@ const MAIN: TenantShare<'_> = TenantShare {
         open: 0,
         per_second: 0,
     },
+    has_others: false,
 };
 
 const QUIET: Load = Load {
@@ -203,6 +204,7 @@ fn a_tenant_has_its_share_and_leaves_the_rest_to_others() {
             open: 2,
             per_second,
         },
+        has_others: true,
     };
     let admit = |share: TenantShare<'_>| {
         let permits = quotas.admit_handshake(&facts("192.0.2.1"), &LIMITS, QUIET, &share);
@@ -225,4 +227,28 @@ fn a_tenant_has_its_share_and_leaves_the_rest_to_others() {
         StatusCode::TOO_MANY_REQUESTS,
     );
     assert_eq!(admit(share(3, 1)).err(), Some(reached));
+}
+
+#[test]
+fn a_tenant_leaves_half_of_the_handshakes_to_others() {
+    let quotas = quotas(8);
+    let share = |number| TenantShare {
+        tenant: TenantId::new(number),
+        has_others: true,
+        ..MAIN
+    };
+    let addresses = (1..).map(|number| format!("192.0.2.{number}"));
+    let mut addresses = addresses.take(100);
+    let mut admit = |number| {
+        let facts = facts(&addresses.next().unwrap());
+        let permits = quotas.admit_handshake(&facts, &LIMITS, QUIET, &share(number));
+        permits.map_err(|rejection| (rejection.reason, rejection.response.status()))
+    };
+    let mut hanging: Vec<_> = (0..4).map(|_| admit(1).unwrap()).collect();
+    let reached = (HandshakeError::Handshakes, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(admit(1).err(), Some(reached));
+    let others = [admit(2).unwrap(), admit(0).unwrap()];
+    hanging.pop();
+    assert!(admit(1).is_ok());
+    drop(others);
 }

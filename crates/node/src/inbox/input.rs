@@ -3,9 +3,10 @@
 pub(crate) use ht_control::input::Batch;
 use ht_control::turn;
 use ht_core::shard::{Handshake, SessionKey, Wave, Welcome};
-use ht_edge::permits::{AddressPermit, ConnectionPermit};
+use ht_edge::permits::ConnectionPermit;
+use ht_edge::quotas::HandshakePermit;
 use ht_proto::token::Token;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::charge::HandshakeCharge;
 use crate::loads::Load;
@@ -36,8 +37,7 @@ pub(crate) struct Applicant {
 
 /// What an unauthenticated client holds: its shard drops it when the wait has ended.
 pub(crate) struct Wait {
-    /// Permits among all handshakes, and among those of its address.
-    _permits: (OwnedSemaphorePermit, AddressPermit),
+    _permit: HandshakePermit,
     charge: HandshakeCharge,
     /// Bytes that it is charged for already, and that its shard has not processed yet.
     charged: usize,
@@ -64,13 +64,13 @@ pub(crate) struct Answered {
 impl Wait {
     /// A wait starts. `charged`: how much early data was charged before.
     pub(crate) fn new(
-        permits: (OwnedSemaphorePermit, AddressPermit),
+        permit: HandshakePermit,
         charge: HandshakeCharge,
         charged: usize,
         asked: oneshot::Sender<Asked>,
     ) -> Self {
         Self {
-            _permits: permits,
+            _permit: permit,
             charge,
             charged,
             asked: Some(asked),

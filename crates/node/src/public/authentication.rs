@@ -8,6 +8,7 @@ use ht_edge::rejection::HandshakeError;
 use ht_edge::request::RequestFacts;
 use ht_proto::close::Close;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use crate::charge::Charged;
 use crate::inbox::{self, Answered, Applicant, Arrival, Asked, Connection, Input, Wait};
@@ -82,7 +83,7 @@ pub(super) async fn authenticate(
             credentials: &credentials,
         };
         tokio::select! {
-            outcome = public.bootstrap.ask(asking) => outcome,
+            outcome = public.bootstrap.ask(asking).instrument(tenant.span()) => outcome,
             () = public.leaving.cancelled() => return pending.leave_to_shard(),
             () = tenant.ended() => Outcome::Refused(Close::RESTART),
         }

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tracing::Instrument as _;
 
 use crate::charge::{Charged, HandshakeCharge};
 use crate::config::HEAD_BYTES_MIN;
@@ -121,7 +122,10 @@ async fn respond_to(
         }
         Route::Websocket if request.method() == Method::GET => {
             let admitted = match find_tenant(public, &request) {
-                Ok(tenant) => admit(public, &settings, arrival, &tenant, &mut request).await,
+                Ok(tenant) => {
+                    let admitting = admit(public, &settings, arrival, &tenant, &mut request);
+                    admitting.instrument(tenant.span()).await
+                }
                 Err(rejection) => Err(rejection),
             };
             match admitted {
@@ -217,13 +221,14 @@ async fn admit(
     let (origins, compression) = (tenant.origins(settings), settings.compression);
     let facts = RequestFacts::of(request, arrival, config, origins, compression, throttles)?;
     let limits = settings.limits.quotas();
+    let share = tenant.share(public.bootstrap.tenants.are_enabled());
     let load = Load {
         open: public.totals.connections(),
         memory_is_short: public.bootstrap.memory.is_short(),
     };
     let permits = public
         .quotas
-        .admit_handshake(&facts, &limits, load, &tenant.share())?;
+        .admit_handshake(&facts, &limits, load, &share)?;
     let query = request.uri().query();
     let rules = tenant.rules(settings);
     let credentials = credentials::collect(rules, &facts, request.headers(), query, throttles)?;

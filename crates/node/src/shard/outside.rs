@@ -34,6 +34,7 @@ use crate::loads::Loads;
 use crate::node::Node;
 use crate::shard::outside::rechecks::Rechecks;
 use crate::socket::Socket;
+use crate::tenants::Tenants;
 use crate::tickets::Tickets;
 use crate::totals::Totals;
 
@@ -58,6 +59,7 @@ pub(crate) struct Outside {
     waits: HashMap<SessionKey, Wait>,
     rechecks: Rechecks,
     tickets: Arc<Tickets>,
+    tenants: Arc<Tenants>,
 }
 
 impl Outside {
@@ -88,6 +90,7 @@ impl Outside {
             waits: HashMap::new(),
             rechecks: Rechecks::new(index, node, live),
             tickets: Arc::clone(&node.tickets),
+            tenants: Arc::clone(&node.tenants),
         }
     }
 
@@ -116,6 +119,21 @@ impl Outside {
     /// The result of that is not needed any more.
     pub(super) fn cancel_recheck(&mut self, key: SessionKey) {
         self.rechecks.cancel(key);
+    }
+
+    /// What a client may know of the node where there are several tenants: what is its own tenant's.
+    fn status_of(&self, tenant: TenantId) -> Status {
+        let shares = &self.permits.shares;
+        let open = match tenant {
+            TenantId::MAIN => self.totals.connections().saturating_sub(shares.all()),
+            other => u64::from(shares.open(other)),
+        };
+        Status {
+            open_connections: open,
+            num_rooms: self.interest.rooms_of(tenant),
+            online_since: self.totals.online_since().to_owned(),
+            ..Status::default()
+        }
     }
 
     /// A line of a connection's lifecycle, for operators that enable per-connection logs.
@@ -166,6 +184,9 @@ impl World<Socket> for Outside {
     }
 
     fn status(&mut self, tenant: TenantId, own: &Stats) -> Status {
+        if self.tenants.are_enabled() {
+            return self.status_of(tenant);
+        }
         let sum = self.totals.sum_for(self.index, own);
         let broker = self.broker.as_ref();
         Status {

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use ht_backend::config::BackendConfig;
 use ht_backend::{Answer, Backend, CallClock, Credentials, Failure, Guard, Hook};
-use ht_proto::tenant::TenantName;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::config::TenantConfig;
 
 /// An API that got no call for so long is freed.
 const IDLE: Duration = Duration::from_secs(600);
@@ -27,8 +28,7 @@ pub(super) struct Api {
 
 /// How to make it.
 struct Settings {
-    tenant: TenantName,
-    config: BackendConfig,
+    tenant: Arc<TenantConfig>,
     clock: Option<CallClock>,
 }
 
@@ -63,15 +63,10 @@ impl Api {
     }
 
     /// The API of a tenant, which nobody has used yet.
-    pub(super) fn of(
-        tenant: &TenantName,
-        config: BackendConfig,
-        clock: Option<&CallClock>,
-    ) -> Self {
+    pub(super) fn of(tenant: &Arc<TenantConfig>, clock: Option<&CallClock>) -> Self {
         Self {
             settings: Some(Settings {
-                tenant: tenant.clone(),
-                config,
+                tenant: Arc::clone(tenant),
                 clock: clock.cloned(),
             }),
             made: Mutex::default(),
@@ -88,14 +83,17 @@ impl Api {
         let Some(settings) = &self.settings else {
             return Arc::new(Unusable(String::new()));
         };
-        match Guard::http(settings.config.clone()) {
+        let TenantConfig { name, backend, .. } = &*settings.tenant;
+        match Guard::http(backend.clone()) {
             Ok(guard) => {
                 if let Some(clock) = &settings.clock {
                     guard.number_calls(Arc::clone(clock));
                 }
                 let backend: Arc<dyn Backend> = Arc::new(guard);
                 let kept = Arc::clone(&backend);
-                let upkeep = tokio::spawn(async move { kept.upkeep().await });
+                let span = tracing::error_span!("tenant", %name);
+                let upkeep = async move { kept.upkeep().await }.instrument(span);
+                let upkeep = tokio::spawn(upkeep);
                 *made = Some(Made {
                     backend: Arc::clone(&backend),
                     used_at: Instant::now(),
@@ -105,7 +103,7 @@ impl Api {
             }
             Err(cause) => {
                 tracing::error!(
-                    tenant = %settings.tenant,
+                    tenant = %name,
                     %cause,
                     "the API of a tenant cannot be called: its clients are rejected. Correct \
                      `backend` of the tenant"

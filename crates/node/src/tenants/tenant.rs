@@ -1,7 +1,7 @@
 //! One tenant, with the settings of one moment.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ht_backend::{Backend, CallClock, ForwardRules, GuardCounts, Hook};
 use ht_edge::origin::Origins;
@@ -10,6 +10,7 @@ use ht_edge::quotas::TenantShare;
 use ht_proto::entry::TenantId;
 use ht_proto::tenant::TenantName;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::config::TenantConfig;
 use crate::live::LiveSettings;
@@ -32,7 +33,8 @@ pub(crate) struct Tenant {
 /// Settings of a tenant's own.
 struct Own {
     config: Arc<TenantConfig>,
-    rules: ForwardRules,
+    /// Made at their first use: most tenants are idle.
+    rules: OnceLock<ForwardRules>,
 }
 
 impl Tenant {
@@ -64,7 +66,7 @@ impl Tenant {
         let same_api = former.filter(|(_, known)| known.backend == config.backend);
         let api = match same_api {
             Some((former, _)) => Arc::clone(&former.api),
-            None => Arc::new(Api::of(&config.name, config.backend.clone(), clock)),
+            None => Arc::new(Api::of(config, clock)),
         };
         // One that is served again admits clients again.
         let goes_on = former.filter(|(former, _)| !former.ended.is_cancelled());
@@ -78,7 +80,7 @@ impl Tenant {
             id,
             name: config.name.clone(),
             own: Some(Own {
-                rules: ForwardRules::of(&config.backend),
+                rules: OnceLock::new(),
                 config: Arc::clone(config),
             }),
             api,
@@ -170,8 +172,10 @@ impl Tenant {
 
     /// What is forwarded to its API.
     pub(crate) fn rules<'a>(&'a self, settings: &'a LiveSettings) -> &'a ForwardRules {
-        let own = self.own.as_ref().map(|own| &own.rules);
-        own.unwrap_or(&settings.rules)
+        match &self.own {
+            None => &settings.rules,
+            Some(Own { config, rules }) => rules.get_or_init(|| ForwardRules::of(&config.backend)),
+        }
     }
 
     /// The pages that may open a websocket of it.
@@ -187,8 +191,16 @@ impl Tenant {
         own.unwrap_or(settings.limits.connections_per_user)
     }
 
-    /// Its share of the node.
-    pub(crate) fn share(&self) -> TenantShare<'_> {
+    /// The context of log lines about it, where there are several.
+    pub(crate) fn span(&self) -> Span {
+        match self.own {
+            Some(_) => tracing::error_span!("tenant", name = %self.name),
+            None => Span::none(),
+        }
+    }
+
+    /// Its share of the node. `has_others`: there may be other tenants.
+    pub(crate) fn share(&self, has_others: bool) -> TenantShare<'_> {
         let limits = self.config().map(|config| config.limits);
         let limits = limits.unwrap_or_default();
         TenantShare {
@@ -198,6 +210,7 @@ impl Tenant {
                 open: limits.connections,
                 per_second: limits.handshakes_per_second,
             },
+            has_others,
         }
     }
 
