@@ -12,6 +12,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ht_node::Gateway;
 use ht_node::config::TenantConfig;
 use ht_node::directory::{Changes, Conflict};
 use tokio::time::{Instant, sleep_until};
@@ -39,6 +40,12 @@ enum Source {
 pub(crate) trait Apply {
     /// Puts them in force, all or none.
     fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>>;
+}
+
+impl Apply for Gateway {
+    fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
+        self.set_tenants(tenants)
+    }
 }
 
 impl Keeper {
