@@ -103,16 +103,19 @@ impl<P: Peer> Shard<P> {
     /// exceeds it: one room with all its matches, or all deliveries of one connection. Tenants have
     /// their turns by what their deliveries cost.
     pub fn fan_out(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) {
-        if self.lanes.is_alone() {
+        if self.lanes.is_simple() {
             self.fan_out_lane(writes_max, turn);
             return;
         }
         let mut writes = 0;
-        while writes < writes_max && !self.budget.is_spent() && self.lanes.next_turn() {
+        while writes < writes_max && !self.budget.is_spent() && self.lanes.next_turn(turn.now) {
             let before = self.budget.total();
             writes += self.fan_out_lane(QUANTUM.min(writes_max - writes), turn);
             let units = self.budget.total() - before;
             self.lanes.charge(units / cost::WRITE);
+        }
+        if !self.lanes.late.is_empty() {
+            self.relieve_late(turn);
         }
     }
 
@@ -124,9 +127,12 @@ impl<P: Peer> Shard<P> {
         let mut writes = 0;
         while writes < writes_max && self.lanes.current.has_work() && !self.budget.is_spent() {
             writes += if self.lanes.current.is_written() {
+                if self.lanes.current.must_wait() {
+                    break;
+                }
                 let work = if self.lanes.current.has_publications() {
                     // Matching is work, too, even without subscribers.
-                    1 + self.gather() / ROOMS_PER_WRITE
+                    1 + self.gather_and_pay(turn.now) / ROOMS_PER_WRITE
                 } else {
                     self.carry_out(turn)
                 };
@@ -156,15 +162,37 @@ impl<P: Peer> Shard<P> {
     /// Matches queued publications of the current lane before a client is answered, up to [`BARRIER`] rounds of
     /// [`Self::gather`]: so the reply is sent after what was published before the request, unless
     /// the shard is further behind than that.
-    pub(super) fn gather_queued(&mut self) {
+    pub(super) fn gather_queued(&mut self, now: u64) {
         for _ in 0..BARRIER {
             let lane = &self.lanes.current;
             let hits = lane.hits.len() - lane.before;
-            if !lane.has_publications() || hits >= HITS || lane.bytes >= MATCHED {
+            let is_full = hits >= HITS || lane.bytes >= MATCHED;
+            if !lane.has_publications() || is_full || lane.is_dry {
                 return;
             }
-            self.gather();
+            self.gather_and_pay(now);
         }
+    }
+
+    /// Matches queued publications of the current lane, and takes what they are from the bucket of
+    /// its tenant, if it has one.
+    #[inline]
+    fn gather_and_pay(&mut self, now: u64) -> usize {
+        if self.lanes.current.bucket.is_none() {
+            return self.gather();
+        }
+        let lane = &mut self.lanes.current;
+        if lane.is_written() {
+            self.lanes.begin_round();
+        }
+        let before = self.lanes.current.hits.len();
+        let looked = self.gather();
+        let lane = &mut self.lanes.current;
+        let new = &lane.hits[before..];
+        let bytes = new.iter().map(|hit| lane.publication(*hit).head_len());
+        let (messages, bytes) = (new.len(), bytes.sum());
+        lane.pay(messages, bytes, now);
+        looked
     }
 
     /// Does so for all lanes.
@@ -172,7 +200,7 @@ impl<P: Peer> Shard<P> {
     pub(crate) fn gather_all(&mut self) {
         for tenant in self.lanes.tenants() {
             self.lanes.enter(tenant);
-            self.gather_queued();
+            self.gather_queued(0);
         }
     }
 
@@ -195,7 +223,11 @@ impl<P: Peer> Shard<P> {
             // Another lane may have had its turn since.
             registry.resume_publication(fan_out.pass, position, tenant);
         }
-        let (mut looked, hits, max) = (0, fan_out.hits.len(), fan_out.before + HITS);
+        let (mut looked, hits) = (0, fan_out.hits.len());
+        let max = match &fan_out.bucket {
+            None => fan_out.before + HITS,
+            Some(bucket) => hits + bucket.at_once(HITS),
+        };
         // What is behind a command is matched when the command is done.
         'queue: while let Some(Item::Publications(batch)) = fan_out.queue.front() {
             let (at, before) = (slot(fan_out.batches.len()), fan_out.hits.len());

@@ -10,15 +10,25 @@
 //! is looked up.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use ht_proto::entry::TenantId;
 
 use crate::Hasher;
+use crate::bucket::DeliveryBucket;
 use crate::recent::Bounds;
 use crate::session::Pending;
 use crate::shard::fan_out::QUANTUM;
 use crate::shard::fan_out::state::{Buffers, Lane};
 use crate::shard::queue::Item;
+
+/// How long deliveries of a tenant wait before some of its connections are closed, in ms, and how
+/// often more of them are.
+const PATIENCE: u64 = 5_000;
+const RELIEF: u64 = 1_000;
+
+/// How often a lane that waits is looked at, in ms.
+const LOOK: u64 = 20;
 
 /// Lanes that are examined in one sweep.
 const SWEPT: usize = 256;
@@ -38,6 +48,15 @@ pub(in crate::shard) struct Lanes {
     spare: Option<Buffers>,
     /// How many lanes have sessions that wait for what is to be handed over.
     pub(in crate::shard) unhanded: usize,
+    /// The buckets of tenants whose clients' messages have a bound.
+    buckets: HashMap<TenantId, Arc<DeliveryBucket>, Hasher>,
+    /// Lanes that wait because their buckets are empty, and when they are looked at next, in ms.
+    dry: VecDeque<TenantId>,
+    dry_until: u64,
+    /// Tenants whose deliveries have waited for too long.
+    pub(in crate::shard) late: Vec<TenantId>,
+    /// The node shuts down: nothing waits.
+    is_lifted: bool,
     /// Tenants whose lanes are to be examined by the sweep.
     to_sweep: Vec<TenantId>,
     /// Bytes of the commands that all lanes keep.
@@ -56,6 +75,11 @@ impl Lanes {
             handed: passed,
             spare: None,
             unhanded: 0,
+            buckets: HashMap::default(),
+            dry: VecDeque::new(),
+            dry_until: 0,
+            late: Vec::new(),
+            is_lifted: false,
             to_sweep: Vec::new(),
             command_bytes: 0,
             bounds,
@@ -66,6 +90,12 @@ impl Lanes {
     #[inline]
     pub(in crate::shard) fn is_alone(&self) -> bool {
         self.parked.is_empty()
+    }
+
+    /// Whether there is one lane, which never waits.
+    #[inline]
+    pub(super) fn is_simple(&self) -> bool {
+        self.parked.is_empty() && self.buckets.is_empty()
     }
 
     /// A tenant's lane, if it has one.
@@ -88,20 +118,72 @@ impl Lanes {
 
     fn parked_mut(&mut self, tenant: TenantId) -> &mut Lane {
         if self.parked.is_empty() {
-            if self.current.is_idle(u64::MAX) && self.current.recent.is_empty() {
+            if self.current.is_idle(u64::MAX)
+                && self.current.recent.is_empty()
+                && !self.current.is_listed
+            {
                 // Nobody uses it, so that there is still one.
-                self.current = Lane::after(tenant, self.handed, self.bounds);
+                self.current = self.make(tenant);
                 return &mut self.current;
             }
             self.list_current();
         }
-        let (handed, bounds) = (self.handed, self.bounds);
-        self.parked
-            .entry(tenant)
-            .or_insert_with(|| Box::new(Lane::after(tenant, handed, bounds)))
+        if !self.parked.contains_key(&tenant) {
+            let lane = self.make(tenant);
+            self.parked.insert(tenant, Box::new(lane));
+        }
+        self.parked.get_mut(&tenant).expect("it was made")
     }
 
-    /// From now on there is more than one lane.
+    fn make(&self, tenant: TenantId) -> Lane {
+        Lane {
+            bucket: self.buckets.get(&tenant).cloned(),
+            ..Lane::after(tenant, self.handed, self.bounds)
+        }
+    }
+
+    /// What the clients of a tenant are sent has a bound from now on, or none any more.
+    pub(in crate::shard) fn set_bucket(
+        &mut self,
+        tenant: TenantId,
+        bucket: Option<Arc<DeliveryBucket>>,
+    ) {
+        self.list_current();
+        match &bucket {
+            Some(bucket) => self.buckets.insert(tenant, Arc::clone(bucket)),
+            None => self.buckets.remove(&tenant),
+        };
+        if self.get(tenant).is_some() {
+            let lane = self.get_mut(tenant);
+            (lane.bucket, lane.is_dry) = (bucket, false);
+            lane.marks = VecDeque::new();
+        }
+        self.listed.append(&mut self.dry);
+        if self.is_simple() {
+            self.end_turns();
+        }
+    }
+
+    /// Nothing waits any more.
+    pub(in crate::shard) fn lift(&mut self) {
+        self.is_lifted = true;
+        self.listed.append(&mut self.dry);
+    }
+
+    /// When lanes that wait are looked at next, in ms; none: none waits.
+    pub(in crate::shard) fn deadline(&self) -> Option<u64> {
+        (!self.dry.is_empty()).then_some(self.dry_until)
+    }
+
+    /// One lane is left, which never waits: turns are not counted.
+    fn end_turns(&mut self) {
+        self.listed.clear();
+        self.dry.clear();
+        self.current.is_listed = false;
+        self.current.deficit = 0;
+    }
+
+    /// From now on lanes have turns.
     fn list_current(&mut self) {
         if self.current.has_work() && !self.current.is_listed {
             self.current.is_listed = true;
@@ -134,7 +216,7 @@ impl Lanes {
     #[inline]
     pub(in crate::shard) fn push(&mut self, tenant: TenantId, item: Item) {
         let handed = self.handed;
-        if self.current.tenant == tenant && self.parked.is_empty() {
+        if self.current.tenant == tenant && self.is_simple() {
             return self.current.push(item, handed);
         }
         self.get_mut(tenant).push(item, handed);
@@ -150,7 +232,7 @@ impl Lanes {
     /// Lists a lane that has something to do.
     #[inline]
     fn list(&mut self, tenant: TenantId) {
-        if self.parked.is_empty() {
+        if self.is_simple() {
             return;
         }
         let lane = self.get_mut(tenant);
@@ -159,25 +241,27 @@ impl Lanes {
         }
     }
 
-    /// Whether any lane has something to do.
+    /// Whether any lane has something to do, and does not wait.
     #[inline]
     pub(in crate::shard) fn has_work(&self) -> bool {
-        self.current.has_work() || !self.listed.is_empty()
+        if self.is_simple() {
+            return self.current.has_work();
+        }
+        !self.listed.is_empty()
     }
 
     /// Whether anything but publications is queued in any lane.
     pub(in crate::shard) fn has_tasks(&self) -> bool {
-        self.current.has_tasks() || self.parked.values().any(|lane| lane.has_tasks())
+        let has_tasks = |lane: &Lane| lane.has_tasks() && !lane.must_wait();
+        has_tasks(&self.current) || self.parked.values().any(|lane| has_tasks(lane))
     }
 
     /// How many batches of publications are queued for matching, and commands for execution, of all
     /// tenants.
     #[inline]
     pub(in crate::shard) fn backlog(&self) -> usize {
-        let others = self
-            .listed
-            .iter()
-            .filter_map(|tenant| self.parked.get(tenant));
+        let others = self.listed.iter().chain(&self.dry);
+        let others = others.filter_map(|tenant| self.parked.get(tenant));
         self.current.backlog() + others.map(|lane| lane.backlog()).sum::<usize>()
     }
 
@@ -226,8 +310,12 @@ impl Lanes {
         }
     }
 
-    /// Gives the next lane its turn. Returns false if none has something to do.
-    pub(super) fn next_turn(&mut self) -> bool {
+    /// Gives the next lane its turn, at this time in ms. Returns false if none has something to do,
+    /// but for those that wait.
+    pub(super) fn next_turn(&mut self, now: u64) -> bool {
+        if !self.dry.is_empty() && self.dry_until <= now {
+            self.listed.append(&mut self.dry);
+        }
         while let Some(tenant) = self.listed.pop_front() {
             let is_last = self.listed.is_empty();
             if self.get(tenant).is_none() {
@@ -237,8 +325,13 @@ impl Lanes {
             if !lane.has_work() {
                 lane.is_listed = false;
                 lane.deficit = 0;
+                lane.marks = VecDeque::new();
                 continue;
             }
+            if lane.bucket.is_some() && self.waits(tenant, now) {
+                continue;
+            }
+            let lane = self.get_mut(tenant);
             lane.deficit = (lane.deficit + QUANTUM as i64).min(QUANTUM as i64);
             let has_turn = is_last || lane.deficit > 0;
             self.listed.push_back(tenant);
@@ -248,6 +341,31 @@ impl Lanes {
             }
         }
         false
+    }
+
+    /// Whether a lane has to wait because its bucket is empty.
+    fn waits(&mut self, tenant: TenantId, now: u64) -> bool {
+        let is_lifted = self.is_lifted;
+        let lane = self.get_mut(tenant);
+        lane.look_at_bucket(now);
+        lane.is_dry &= !is_lifted;
+        // Noted at every turn: while it waits it may be overdrawn for longer than patience lasts.
+        let wait = lane.note_wait(now);
+        let is_late = lane.is_dry && wait > PATIENCE && lane.relieved_at <= now;
+        if is_late {
+            lane.relieved_at = now + RELIEF;
+        }
+        let waits = lane.must_wait();
+        if is_late {
+            self.late.push(tenant);
+        }
+        if waits {
+            if self.dry.is_empty() {
+                self.dry_until = now + LOOK;
+            }
+            self.dry.push_back(tenant);
+        }
+        waits
     }
 
     /// The current lane did as much work as so many writes.
@@ -310,11 +428,11 @@ impl Lanes {
             self.parked.shrink_to(2 * self.parked.len());
         }
         if self.parked.is_empty() {
-            self.listed.clear();
-            self.current.is_listed = false;
-            self.current.deficit = 0;
             self.spare = None;
             self.to_sweep = Vec::new();
+            if self.is_simple() {
+                self.end_turns();
+            }
         }
     }
 
