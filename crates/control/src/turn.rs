@@ -10,11 +10,15 @@ use ht_core::budget::Phase;
 use ht_core::shard::{Output, SessionKey, Shard};
 use ht_core::world::Turn;
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 
 use self::around::close_tenant;
 pub use self::around::{Around, Arrival, Entry, Newcomer, Read, Readable, Readiness, TurnLimits};
 use crate::input::Input;
 use crate::turn::undelivered::Undelivered;
+
+/// What may be taken and not matched of all tenants together, where one may have 1.
+pub const ALL: usize = 16;
 
 /// A shard, and its state between two turns.
 #[derive(Debug)]
@@ -31,6 +35,10 @@ pub struct ShardLoop<P> {
     /// So many connections are closed for this reason once what was placed before is delivered.
     closing: Option<(usize, Close)>,
     undelivered: Undelivered,
+    /// Tenants whose inputs were passed over.
+    passed_over: Vec<TenantId>,
+    /// There is room for some of them again.
+    has_room: bool,
 }
 
 impl<P: Readable> ShardLoop<P> {
@@ -46,6 +54,8 @@ impl<P: Readable> ShardLoop<P> {
             leaving: None,
             closing: None,
             undelivered: Undelivered::default(),
+            passed_over: Vec::new(),
+            has_room: false,
         }
     }
 
@@ -59,7 +69,11 @@ impl<P: Readable> ShardLoop<P> {
     #[must_use]
     pub fn has_work(&self) -> bool {
         let closes = self.leaving.is_some() && self.shard.has_unauthenticated();
-        closes || self.closing.is_some() || self.shard.has_work() || !self.ready.is_empty()
+        closes
+            || self.has_room
+            || self.closing.is_some()
+            || self.shard.has_work()
+            || !self.ready.is_empty()
     }
 
     /// A socket is ready for something; `note` records for what. Its connection is served when it
@@ -89,6 +103,7 @@ impl<P: Readable> ShardLoop<P> {
         let now = around.now();
         self.shard
             .fan_out(self.limits.writes, &mut Turn::new(now, around.world()));
+        self.look_for_room();
         self.shard.begin(Phase::CleanUp);
         self.shard.clean_up(&mut Turn::new(now, around.world()));
         self.shard.begin(Phase::Tick);
@@ -221,13 +236,17 @@ impl<P: Readable> ShardLoop<P> {
 
     /// If the inbox is empty, everything that was handed to the shard is in its queue. Returns
     /// whether that is so.
-    fn note_handed(&mut self, around: &impl Around<P>) -> bool {
+    fn note_handed(&mut self, around: &mut impl Around<P>) -> bool {
         // First: what is sent later is not part of it.
         let handed = around.handed();
-        let is_empty = !around.has_input() && self.closing.is_none();
-        if is_empty {
-            self.shard.note_gap(around.own_gap());
-            self.shard.handed(handed);
+        if self.closing.is_some() {
+            return false;
+        }
+        let is_empty = !around.has_input();
+        let left = if is_empty { None } else { around.passed_over() };
+        if is_empty || left.is_some() {
+            self.note_gaps(around);
+            self.shard.handed_but(handed, &left.unwrap_or_default());
         }
         is_empty
     }
@@ -236,17 +255,30 @@ impl<P: Readable> ShardLoop<P> {
         let handed = around.handed();
         for _ in 0..self.limits.inputs {
             // Delivered before more is taken, so that the backlog is bounded here, too.
-            let backlog = self.shard.backlog();
-            self.undelivered.settle(backlog);
-            if backlog >= self.limits.inputs || self.undelivered.bytes >= self.limits.undelivered {
+            let Self {
+                shard,
+                undelivered,
+                limits,
+                ..
+            } = self;
+            undelivered.settle(|tenant| shard.backlog_of(tenant));
+            let is_over = shard.backlog() >= ALL * limits.inputs
+                || undelivered.bytes() >= ALL * limits.undelivered;
+            if is_over {
                 return;
             }
             if self.closing.is_none() {
-                let input = around.next_input();
+                let is_full = |tenant| undelivered.has(tenant, limits.inputs, limits.undelivered);
+                let input = around.next_input(is_full, shard.takes_turns());
                 // Afterwards: what was taken may be of after it.
-                self.shard.note_gap(around.own_gap());
+                self.note_gaps(around);
                 let Some(input) = input else {
-                    self.shard.handed(handed);
+                    let left = around.passed_over();
+                    if left.is_some() || !around.has_input() {
+                        let left = left.unwrap_or_default();
+                        self.shard.handed_but(handed, &left);
+                        self.passed_over = left;
+                    }
                     return;
                 };
                 self.take_input(input, around);
@@ -255,6 +287,36 @@ impl<P: Readable> ShardLoop<P> {
                 return;
             }
             around.input_done();
+        }
+    }
+
+    /// Connections get no cursors of after a gap before they are told of it.
+    fn note_gaps(&mut self, around: &mut impl Around<P>) {
+        self.shard.note_gap(around.own_gap());
+        for (tenant, number) in around.tenant_gaps() {
+            self.shard.note_gap_of(tenant, number);
+        }
+    }
+
+    /// Whether inputs that were passed over can be taken now: nothing else announces that.
+    fn look_for_room(&mut self) {
+        self.has_room = false;
+        if self.passed_over.is_empty() {
+            return;
+        }
+        let Self {
+            shard,
+            undelivered,
+            limits,
+            passed_over,
+            ..
+        } = self;
+        undelivered.settle(|tenant| shard.backlog_of(tenant));
+        let mut tenants = passed_over.iter();
+        self.has_room =
+            tenants.any(|tenant| !undelivered.has(*tenant, limits.inputs, limits.undelivered));
+        if self.has_room {
+            passed_over.clear();
         }
     }
 
@@ -278,25 +340,28 @@ impl<P: Readable> ShardLoop<P> {
     fn take_input<A: Around<P>>(&mut self, input: Input<A::Probe, A::Wave>, around: &mut A) {
         match input {
             Input::Publish(batch) => {
-                self.undelivered.add(batch.bytes);
+                let tenant = batch.publications.first().map(|first| first.tenant);
+                self.undelivered
+                    .add(tenant.unwrap_or_default(), batch.bytes);
                 self.shard.publish(batch.publications);
             }
             Input::Command(command) => {
-                self.undelivered.add(command.bytes);
+                self.undelivered
+                    .add(command.selection.tenant, command.bytes);
                 self.shard.command(command);
             }
             Input::Rechecked(rechecked) => {
-                self.undelivered.add(0);
                 self.shard.rechecked(rechecked);
             }
             Input::CommandsLost(tenant, position) => {
-                self.undelivered.add(0);
+                self.undelivered.add(tenant, 0);
                 self.shard.lose_commands(tenant, position);
             }
             Input::Settings(settings) => {
                 let now = around.now();
                 self.shard.reconfigure(*settings, now);
             }
+            Input::Bucket(tenant, bucket) => self.shard.set_bucket(tenant, bucket),
             Input::Probe(probe) => around.probed(probe),
             Input::Close { count, close } => self.closing = Some((count, close)),
             Input::CloseMissed { gap, count, done } => {

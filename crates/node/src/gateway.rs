@@ -10,13 +10,15 @@ use ht_control::tenants::changes::Changes;
 use ht_control::tenants::claims::Conflict;
 use ht_edge::listener::{InheritedSockets, Listener};
 use ht_edge::quotas::Quotas;
+use ht_proto::entry::TenantId;
 use tokio_util::task::TaskTracker;
 
 use crate::charge::Charges;
-use crate::config::{Listen, ServerConfig, TenantConfig};
+use crate::config::{Listen, ServerConfig, TenantConfig, TenantLimits};
 use crate::heartbeat::Heartbeat;
 use crate::hooks::{HookCaller, HookSender, hook_queue};
 use crate::identity::Identity;
+use crate::inbox::Input;
 use crate::internal::Internal;
 use crate::listeners::{Listeners, StartError, refuse_open};
 use crate::live::Live;
@@ -110,6 +112,11 @@ impl Gateway {
             services: Services::default(),
         };
         tracing::debug!(epoch = %gateway.sequencer.epoch(), "the order of publications begins");
+        for tenant in &config.tenants.list {
+            if let Some(id) = gateway.node.tenants.id(&tenant.name) {
+                gateway.set_limits(id, &tenant.limits);
+            }
+        }
         gateway.start_prober(&config).await;
         gateway.start_delivery(caller);
         gateway.start_upkeep();
@@ -178,6 +185,15 @@ impl Gateway {
         tenants: Vec<TenantConfig>,
     ) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
         let (node, changes) = (&self.node, self.node.tenants.set(tenants)?);
+        let limits = changes.added.iter().chain(&changes.changed);
+        let limits = limits.map(|it| (it, it.limits));
+        let former = changes.removed.iter();
+        let former = former.map(|it| (it, TenantLimits::default()));
+        for (config, limits) in limits.chain(former) {
+            if let Some(id) = node.tenants.id(&config.name) {
+                self.set_limits(id, &limits);
+            }
+        }
         let gone = changes.removed.iter().map(|it| (it, Cause::Removed));
         let suspended = changes.suspended.iter().map(|it| (it, Cause::Suspended));
         for (config, cause) in gone.chain(suspended) {
@@ -189,6 +205,14 @@ impl Gateway {
             node.rechecks.wake();
         }
         Ok(changes)
+    }
+
+    /// A tenant has these limits from now on.
+    fn set_limits(&self, tenant: TenantId, limits: &TenantLimits) {
+        let node = &self.node;
+        if let Some(bucket) = node.shares.set(tenant, limits, &node.window) {
+            self.shards.send(|_| Input::Bucket(tenant, bucket.clone()));
+        }
     }
 
     /// The sequencer of the node.

@@ -14,6 +14,11 @@
 //! it is emptied: the shard has missed publications, which is counted, logged and reported to its
 //! clients (see [`crate::sequencer`]). Inputs that are not publications are few and are never
 //! dropped.
+//!
+//! **A loud tenant costs no other its place.** While a shard has enough to do for one tenant, it takes
+//! the inputs of others that are behind ([`Receiver::next`]). Only publishers of a tenant that has its
+//! share of the queue or more wait for room ([`Sender::is_loud`]), and what does not fit is taken from
+//! the tenant that has most in it.
 
 mod bell;
 mod input;
@@ -28,6 +33,7 @@ use std::time::Duration;
 
 use ht_control::backlog::Backlog;
 use ht_core::command::Command;
+use ht_proto::entry::TenantId;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
@@ -69,6 +75,7 @@ pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
         len: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
         taken: AtomicU64::new(0),
+        placed: AtomicU64::new(0),
         behind: AtomicBool::new(false),
         begun: Instant::now(),
         full_since: AtomicU64::new(0),
@@ -86,6 +93,7 @@ pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
         Receiver {
             queue,
             connections: next_connections,
+            passed_over: None,
         },
     )
 }
@@ -97,8 +105,9 @@ struct Queue {
     len: AtomicUsize,
     /// Bytes of the publications among them.
     bytes: AtomicUsize,
-    /// Inputs that the shard took.
+    /// Inputs that the shard took, and those that were placed.
     taken: AtomicU64,
+    placed: AtomicU64,
     /// The shard was too slow for a while, and publishers do not wait for it.
     behind: AtomicBool,
     begun: Instant,
@@ -118,6 +127,12 @@ struct Inputs {
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Inputs> {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An input was placed.
+    fn placed(&self, backlog: &Backlog<Input>) {
+        self.placed.fetch_add(1, Ordering::AcqRel);
+        self.count(backlog);
     }
 
     /// Updates the counts of the queue.
@@ -197,7 +212,7 @@ impl Sender {
         }
         // It is not a publication: nothing is missed because of it.
         drop(inputs.backlog.push(input));
-        self.queue.count(&inputs.backlog);
+        self.queue.placed(&inputs.backlog);
         drop(inputs);
         self.queue.bell.ring();
         Ok(())
@@ -213,7 +228,7 @@ impl Sender {
             return None;
         }
         let dropped = inputs.backlog.push(Input::Publish(batch));
-        self.queue.count(&inputs.backlog);
+        self.queue.placed(&inputs.backlog);
         let overflow = (!dropped.is_empty()).then_some(Overflow { inputs: dropped });
         if let Some(overflow) = &overflow {
             missed(overflow);
@@ -224,17 +239,19 @@ impl Sender {
     }
 
     /// Places a command behind all that was placed before. If too many of them are queued, returns
-    /// all of them: the shard executes none, and closes its connections instead.
+    /// all of one tenant: the shard executes none, and closes the tenant's connections instead.
     pub(crate) fn command(&self, command: Arc<Command>) -> Result<Option<Overflow>, Ended> {
         let mut inputs = self.queue.lock();
         if inputs.ended {
             return Err(Ended);
         }
-        let instead = Input::CommandsLost(command.selection.tenant, command.position);
-        let lost = inputs
-            .backlog
-            .push_command(Input::Command(command), || instead);
-        self.queue.count(&inputs.backlog);
+        let instead = |last: &Input| {
+            let last = last.command().unwrap_or(&command);
+            Input::CommandsLost(last.selection.tenant, last.position)
+        };
+        let command = Input::Command(Arc::clone(&command));
+        let lost = inputs.backlog.push_command(command, instead);
+        self.queue.placed(&inputs.backlog);
         drop(inputs);
         self.queue.bell.ring();
         Ok((!lost.is_empty()).then_some(Overflow { inputs: lost }))
@@ -243,6 +260,12 @@ impl Sender {
     /// Whether publishers should wait.
     pub(crate) fn is_full(&self) -> bool {
         self.queue.is_full() && !self.queue.behind.load(Ordering::Acquire)
+    }
+
+    /// Whether one of these tenants has its share of what is queued, or more.
+    pub(crate) fn is_loud(&self, mut tenants: impl Iterator<Item = TenantId>) -> bool {
+        let inputs = self.queue.lock();
+        tenants.any(|tenant| inputs.backlog.is_loud(tenant))
     }
 
     /// Whether the shard has little to do.
@@ -324,18 +347,27 @@ impl Permit<'_> {
 pub(crate) struct Receiver {
     queue: Arc<Queue>,
     connections: mpsc::Receiver<Arrival>,
+    /// How many inputs had been placed when all that were left were passed over.
+    passed_over: Option<u64>,
 }
 
 impl Receiver {
-    /// The next input, if there is one.
-    pub(crate) fn next(&mut self) -> Option<Input> {
+    /// The next input, if there is one, passing over those of tenants of which the shard has enough.
+    pub(crate) fn next(
+        &mut self,
+        is_full: impl Fn(TenantId) -> bool,
+        has_others: bool,
+    ) -> Option<Input> {
         let queue = &*self.queue;
         if queue.len.load(Ordering::Acquire) == 0 {
             return None;
         }
         let mut inputs = queue.lock();
         let was_full = queue.is_full();
-        let input = inputs.backlog.pop()?;
+        let Some(input) = inputs.backlog.pop_unless(is_full, has_others) else {
+            self.passed_over = Some(queue.placed.load(Ordering::Acquire));
+            return None;
+        };
         queue.count(&inputs.backlog);
         drop(inputs);
         queue.taken.fetch_add(1, Ordering::AcqRel);
@@ -344,6 +376,17 @@ impl Receiver {
             queue.room.notify_waiters();
         }
         Some(input)
+    }
+
+    /// The tenants whose inputs were passed over, if there is nothing else and nothing was placed
+    /// since.
+    pub(crate) fn passed_over(&self) -> Option<Vec<TenantId>> {
+        let is_all = self.has_passed_over_all();
+        is_all.then(|| self.queue.lock().backlog.tenants().collect())
+    }
+
+    fn has_passed_over_all(&self) -> bool {
+        self.has_input() && self.passed_over == Some(self.queue.placed.load(Ordering::Acquire))
     }
 
     /// Whether there is an input.
@@ -361,7 +404,8 @@ impl Receiver {
         let asleep = &self.queue.bell.asleep;
         asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if !self.has_input() && self.connections.is_empty() {
+        let has_input = self.has_input() && !self.has_passed_over_all();
+        if !has_input && self.connections.is_empty() {
             return true;
         }
         asleep.store(false, Ordering::Relaxed);

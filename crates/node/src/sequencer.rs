@@ -4,6 +4,7 @@ mod placing;
 mod probing;
 mod retained;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -104,6 +105,9 @@ impl NodeSequencer {
                 What::Publication(publication, keys) => {
                     self.count(placed);
                     if !placed.duplicate {
+                        if !group.is_of(publication.tenant) {
+                            self.hand_on(std::mem::take(&mut group), &mut missed);
+                        }
                         let cursor = order.cursor(placed.position, entry.check);
                         group.add(publication.at(position, cursor), keys);
                     }
@@ -256,8 +260,9 @@ impl NodeSequencer {
         }
     }
 
-    /// Waits for shards that are behind, only those that the batch may concern. Every wait is
-    /// bounded, and nothing was placed yet.
+    /// Waits for shards that are behind, only those that the batch may concern, and only if it is of
+    /// a tenant that has its share of what they have to do. Every wait is bounded, and nothing was
+    /// placed yet.
     async fn back_pressure(&self, batch: &[Entry]) {
         if !self.shards.iter().any(inbox::Sender::is_full) {
             return;
@@ -269,8 +274,10 @@ impl NodeSequencer {
         let concerned = self.interest.hearing_any(rooms);
         let concerns_all = batch.iter().any(is_command);
         let concerned = |index| concerns_all || concerned.contains(index);
+        let is_loud = |shard: &inbox::Sender| shard.is_loud(batch.iter().map(|it| it.tenant));
         let shards = self.shards.iter().enumerate();
         let full = shards.filter(|(index, shard)| concerned(*index) && shard.is_full());
+        let full = full.filter(|(_, shard)| is_loud(shard));
         let rooms = full.map(|(index, shard)| async move {
             self.counters.back_pressure.fetch_add(1, Ordering::Relaxed);
             let holds_others = || {
@@ -297,9 +304,18 @@ impl NodeSequencer {
     /// A shard was so far behind that it missed publications. Before it can take later ones, and
     /// before others are ordered: a connection that is opened from here on missed none.
     fn missed(&self, index: usize, overflow: &Overflow) {
-        let last = |batch: &Batch| batch.publications.last().map(|it| it.position);
-        let upto = overflow.batches().filter_map(last).max();
-        self.gaps.shard_missed(index, upto.unwrap_or(0));
+        let mut missed = BTreeMap::new();
+        for last in overflow.batches().filter_map(|it| it.publications.last()) {
+            let upto = missed.entry(last.tenant).or_insert(last.position);
+            *upto = last.position.max(*upto);
+        }
+        for (tenant, upto) in missed {
+            if tenant == TenantId::MAIN && !self.tenants.are_enabled() {
+                self.gaps.shard_missed(index, upto);
+            } else {
+                self.gaps.tenant_missed(index, tenant, upto);
+            }
+        }
     }
 
     fn report_missed(&self, index: usize, overflow: &Overflow) {

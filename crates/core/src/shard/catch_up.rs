@@ -245,6 +245,7 @@ impl<P: Peer> Shard<P> {
         replay: Option<&Replay>,
         now: u64,
     ) -> Result<Reached, Broken> {
+        let is_untold = self.is_untold(id);
         let Self {
             sessions,
             registry,
@@ -255,10 +256,8 @@ impl<P: Peer> Shard<P> {
             deflater,
             scratch,
             tail,
-            gaps,
             ..
         } = self;
-        let is_untold = gaps.is_untold(id.index());
         let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
         let Stage::Open { grants, .. } = &session.stage else {
             return Ok(Reached::End);

@@ -18,6 +18,8 @@ pub(super) mod writer;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ht_proto::entry::TenantId;
+
 use crate::budget::cost;
 use crate::connection::ConnectionId;
 use crate::peer::Peer;
@@ -89,6 +91,18 @@ impl<P: Peer> Shard<P> {
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.lanes.backlog()
+    }
+
+    /// Whether there may be several tenants, or one waits for its bucket.
+    #[must_use]
+    pub fn takes_turns(&self) -> bool {
+        !self.lanes.is_simple()
+    }
+
+    /// The same of one tenant.
+    #[must_use]
+    pub fn backlog_of(&self, tenant: TenantId) -> usize {
+        self.lanes.backlog_of(tenant)
     }
 
     /// Whether anything but publications is queued: what is behind it is matched when it is done, so

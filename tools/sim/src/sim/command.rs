@@ -112,8 +112,8 @@ impl Sim {
         let now = self.events.now;
         let is_silent = self.plan.mutant == Some(Mutant::SilentCommands);
         let node = &mut self.nodes[index];
-        let instead = match is_silent {
-            false => Input::CommandsLost(command.selection.tenant, command.position),
+        let instead = |last: &Command| match is_silent {
+            false => Input::CommandsLost(last.selection.tenant, last.position),
             true => Input::Probe(()),
         };
         let lost = node.shards[shard].command(command, instead, now);

@@ -44,6 +44,8 @@ pub(in crate::shard) struct Lanes {
     listed: VecDeque<TenantId>,
     /// Everything up to this position is in the queues, or was.
     handed: u64,
+    /// Tenants that were handed less than others.
+    left: Vec<TenantId>,
     /// The lists of a round, of a lane that has none.
     spare: Option<Buffers>,
     /// How many lanes have sessions that wait for what is to be handed over.
@@ -73,6 +75,7 @@ impl Lanes {
             parked: HashMap::default(),
             listed: VecDeque::new(),
             handed: passed,
+            left: Vec::new(),
             spare: None,
             unhanded: 0,
             buckets: HashMap::default(),
@@ -265,9 +268,36 @@ impl Lanes {
         self.current.backlog() + others.map(|lane| lane.backlog()).sum::<usize>()
     }
 
-    /// Everything up to this position is in the queues, or does not concern the shard.
-    pub(in crate::shard) fn handed(&mut self, position: u64) {
+    /// Everything up to this position is in the queues, or does not concern the shard, but for what
+    /// is of these tenants.
+    pub(in crate::shard) fn handed_but(&mut self, position: u64, tenants: &[TenantId]) {
+        if !tenants.is_empty() || !self.left.is_empty() {
+            self.leave_behind(tenants);
+        }
         self.handed = self.handed.max(position);
+    }
+
+    #[cold]
+    fn leave_behind(&mut self, tenants: &[TenantId]) {
+        for tenant in std::mem::replace(&mut self.left, tenants.into()) {
+            if !tenants.contains(&tenant) && self.get(tenant).is_some() {
+                self.get_mut(tenant).handed_only = None;
+            }
+        }
+        let handed = self.handed;
+        for tenant in tenants {
+            self.get_mut(*tenant).handed_only.get_or_insert(handed);
+        }
+    }
+
+    /// The last gap of a tenant alone.
+    pub(in crate::shard) fn gap_of(&self, tenant: TenantId) -> u32 {
+        self.get(tenant).map_or(0, |lane| lane.gap)
+    }
+
+    /// How many batches and commands of a tenant are queued.
+    pub(in crate::shard) fn backlog_of(&self, tenant: TenantId) -> usize {
+        self.get(tenant).map_or(0, |lane| lane.backlog())
     }
 
     /// The position up to which everything of the current lane has had its turn, or has begun to.

@@ -32,6 +32,9 @@ pub(in crate::shard) struct Lane {
     pub(super) marks: VecDeque<(u64, u64)>,
     /// When connections may be closed because of the wait, in ms.
     pub(super) relieved_at: u64,
+    /// The last gap of the tenant alone. Connections that opened before it get no cursor until they
+    /// are told.
+    pub(in crate::shard) gap: u32,
     /// How many admitted sessions the tenant has.
     pub(in crate::shard) sessions: usize,
     /// It is listed among those that have something to do, and what it may do before others have
@@ -123,6 +126,7 @@ impl Lane {
             is_dry: false,
             marks: VecDeque::new(),
             relieved_at: 0,
+            gap: 0,
             sessions: 0,
             is_listed: false,
             deficit: 0,
@@ -220,7 +224,12 @@ impl Lane {
         let mut items = self.queue.iter().rev();
         let last = items.find_map(|item| match item {
             Item::Publications(batch) => batch.last().map(|last| last.position),
-            _ => None,
+            Item::Command(_)
+            | Item::Rechecked(_)
+            | Item::CatchUp
+            | Item::Hold(..)
+            | Item::Gap(..)
+            | Item::Lost(_) => None,
         });
         let (marked, at) = self.marks.back().copied().unwrap_or((0, 0));
         if let Some(last) = last.filter(|last| *last > marked)
@@ -247,7 +256,8 @@ impl Lane {
     /// matter to clients that are just coming in.
     pub(super) fn is_idle(&self, now: u64) -> bool {
         let is_quiet = self.recent.is_empty() || now.saturating_sub(self.commanded_at) > COMMANDED;
-        self.sessions == 0 && !self.has_work() && self.unhanded.is_empty() && is_quiet
+        let is_whole = self.handed_only.is_none();
+        is_whole && self.sessions == 0 && !self.has_work() && self.unhanded.is_empty() && is_quiet
     }
 
     /// The lists of a round: of a lane without work.
