@@ -2,9 +2,11 @@
 //! meet.
 
 mod changes;
+mod hooks;
 mod kit;
 mod limits;
 mod publishers;
+mod retained;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
