@@ -68,7 +68,7 @@ impl Keeper {
         Ok(Self {
             source,
             interval,
-            due: Instant::now() + interval.min(Duration::from_secs(3_600)),
+            due: after(interval),
         })
     }
 
@@ -96,7 +96,7 @@ impl Keeper {
             Source::Files(files) => files.look(gateway).await,
             Source::Registry(registry) => registry.look(gateway).await,
         }
-        self.due = Instant::now() + self.interval;
+        self.due = after(self.interval);
     }
 
     /// The same now, whether or not something has changed: the settings were read again, and are
@@ -107,8 +107,14 @@ impl Keeper {
             Source::Files(files) => files.reload(Arc::clone(&new.tables), gateway).await,
             Source::Registry(registry) => registry.look(gateway).await,
         }
-        self.due = Instant::now() + self.interval;
+        self.due = after(self.interval);
     }
+}
+
+/// The moment when an interval that begins now is over. That of a source which is never looked at has
+/// no end.
+fn after(interval: Duration) -> Instant {
+    Instant::now() + interval.min(Duration::from_secs(3_600))
 }
 
 /// Puts tenants in force and logs what has changed. False if they contradict each other.
