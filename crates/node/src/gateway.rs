@@ -1,24 +1,22 @@
 //! A running node: its parts, and how they are connected.
 
+mod tenants;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use ht_backend::{Backend, ForwardRules, Hook};
 use ht_broker::order::Order;
 use ht_broker::{Broker, Sequencer};
-use ht_control::tenants::changes::Changes;
-use ht_control::tenants::claims::Conflict;
 use ht_edge::listener::{InheritedSockets, Listener};
 use ht_edge::quotas::Quotas;
-use ht_proto::entry::TenantId;
 use tokio_util::task::TaskTracker;
 
 use crate::charge::Charges;
-use crate::config::{Listen, ServerConfig, TenantConfig, TenantLimits};
+use crate::config::{Listen, ServerConfig};
 use crate::heartbeat::Heartbeat;
 use crate::hooks::{HookCaller, HookSender, hook_queue};
 use crate::identity::Identity;
-use crate::inbox::Input;
 use crate::internal::Internal;
 use crate::listeners::{Listeners, StartError, refuse_open};
 use crate::live::Live;
@@ -36,7 +34,7 @@ use crate::sequencer::NodeSequencer;
 use crate::services::{Service, Services, ShutdownStage};
 use crate::shards::Shards;
 use crate::tenants::Tenants;
-use crate::tenants::closer::{Cause, Closer};
+use crate::tenants::closer::Closer;
 use crate::window_file::WindowFile;
 
 /// A running node. It runs until it is [drained](Self::drain); if it is dropped instead, all
@@ -171,48 +169,6 @@ impl Gateway {
         // Queued behind these: once it is taken they are in force.
         self.heartbeat().beat().await;
         Ok(())
-    }
-
-    /// Replaces the tenants, except for `main` where the node has an API itself. Clients of those that
-    /// are added or changed get what applies from their next handshake on. The connections of those
-    /// that are removed are closed in waves, and their APIs get no further call; those of suspended
-    /// ones are closed as well.
-    ///
-    /// # Errors
-    /// With everything that two of them claim. Nothing is changed then.
-    pub fn set_tenants(
-        &self,
-        tenants: Vec<TenantConfig>,
-    ) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
-        let (node, changes) = (&self.node, self.node.tenants.set(tenants)?);
-        let limits = changes.added.iter().chain(&changes.changed);
-        let limits = limits.map(|it| (it, it.limits));
-        let former = changes.removed.iter();
-        let former = former.map(|it| (it, TenantLimits::default()));
-        for (config, limits) in limits.chain(former) {
-            if let Some(id) = node.tenants.id(&config.name) {
-                self.set_limits(id, &limits);
-            }
-        }
-        let gone = changes.removed.iter().map(|it| (it, Cause::Removed));
-        let suspended = changes.suspended.iter().map(|it| (it, Cause::Suspended));
-        for (config, cause) in gone.chain(suspended) {
-            if let Some(id) = node.tenants.id(&config.name) {
-                node.leaving.add(id, cause);
-            }
-        }
-        if !changes.removed.is_empty() || !changes.suspended.is_empty() {
-            node.rechecks.wake();
-        }
-        Ok(changes)
-    }
-
-    /// A tenant has these limits from now on.
-    fn set_limits(&self, tenant: TenantId, limits: &TenantLimits) {
-        let node = &self.node;
-        if let Some(bucket) = node.shares.set(tenant, limits, &node.window) {
-            self.shards.send(|_| Input::Bucket(tenant, bucket.clone()));
-        }
     }
 
     /// The sequencer of the node.

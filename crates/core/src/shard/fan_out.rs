@@ -188,27 +188,6 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Matches queued publications of the current lane, and takes what they are from the bucket of
-    /// its tenant, if it has one.
-    #[inline]
-    fn gather_and_pay(&mut self, now: u64) -> usize {
-        if self.lanes.current.bucket.is_none() {
-            return self.gather();
-        }
-        let lane = &mut self.lanes.current;
-        if lane.is_written() {
-            self.lanes.begin_round();
-        }
-        let before = self.lanes.current.hits.len();
-        let looked = self.gather();
-        let lane = &mut self.lanes.current;
-        let new = &lane.hits[before..];
-        let bytes = new.iter().map(|hit| lane.publication(*hit).head_len());
-        let (messages, bytes) = (new.len(), bytes.sum());
-        lane.pay(messages, bytes, now);
-        looked
-    }
-
     /// Does so for all lanes.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn gather_all(&mut self) {

@@ -2,12 +2,15 @@
 //! what one tenant publishes delays another one's deliveries by no more than a slice.
 //!
 //! Turns are given by deficit round robin: a lane that has its turn may do as much as
-//! [`QUANTUM`] writes, and what it did beyond, which cannot be divided, is taken from its next
+//! [`QUANTUM`](super::QUANTUM) writes, and what it did beyond, which cannot be divided, is taken from its next
 //! turns. The order of publications and commands holds within a lane; entries of two tenants have no
 //! connection in common.
 //!
 //! One lane is the *current* one, where fan-out works. With one tenant there is no other, and nothing
 //! is looked up.
+
+mod memory;
+mod turns;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,20 +21,8 @@ use crate::Hasher;
 use crate::bucket::DeliveryBucket;
 use crate::recent::Bounds;
 use crate::session::Pending;
-use crate::shard::fan_out::QUANTUM;
 use crate::shard::fan_out::state::{Buffers, Lane};
 use crate::shard::queue::Item;
-
-/// How long deliveries of a tenant wait before some of its connections are closed, in ms, and how
-/// often more of them are.
-const PATIENCE: u64 = 5_000;
-const RELIEF: u64 = 1_000;
-
-/// How often a lane that waits is looked at, in ms.
-const LOOK: u64 = 20;
-
-/// Lanes that are examined in one sweep.
-const SWEPT: usize = 256;
 
 /// The lanes of all tenants with sessions, or with something to do.
 #[derive(Debug)]
@@ -145,55 +136,6 @@ impl Lanes {
         }
     }
 
-    /// What the clients of a tenant are sent has a bound from now on, or none any more.
-    pub(in crate::shard) fn set_bucket(
-        &mut self,
-        tenant: TenantId,
-        bucket: Option<Arc<DeliveryBucket>>,
-    ) {
-        self.list_current();
-        match &bucket {
-            Some(bucket) => self.buckets.insert(tenant, Arc::clone(bucket)),
-            None => self.buckets.remove(&tenant),
-        };
-        if self.get(tenant).is_some() {
-            let lane = self.get_mut(tenant);
-            (lane.bucket, lane.is_dry) = (bucket, false);
-            lane.marks = VecDeque::new();
-        }
-        self.listed.append(&mut self.dry);
-        if self.is_simple() {
-            self.end_turns();
-        }
-    }
-
-    /// Nothing waits any more.
-    pub(in crate::shard) fn lift(&mut self) {
-        self.is_lifted = true;
-        self.listed.append(&mut self.dry);
-    }
-
-    /// When lanes that wait are looked at next, in ms; none: none waits.
-    pub(in crate::shard) fn deadline(&self) -> Option<u64> {
-        (!self.dry.is_empty()).then_some(self.dry_until)
-    }
-
-    /// One lane is left, which never waits: turns are not counted.
-    fn end_turns(&mut self) {
-        self.listed.clear();
-        self.dry.clear();
-        self.current.is_listed = false;
-        self.current.deficit = 0;
-    }
-
-    /// From now on lanes have turns.
-    fn list_current(&mut self) {
-        if self.current.has_work() && !self.current.is_listed {
-            self.current.is_listed = true;
-            self.listed.push_back(self.current.tenant);
-        }
-    }
-
     /// Makes the lane of a tenant the current one. Returns the tenant of the one before.
     #[inline]
     pub(in crate::shard) fn enter(&mut self, tenant: TenantId) -> TenantId {
@@ -230,18 +172,6 @@ impl Lanes {
     pub(in crate::shard) fn push_own(&mut self, tenant: TenantId, item: Item) {
         self.get_mut(tenant).push_own(item);
         self.list(tenant);
-    }
-
-    /// Lists a lane that has something to do.
-    #[inline]
-    fn list(&mut self, tenant: TenantId) {
-        if self.is_simple() {
-            return;
-        }
-        let lane = self.get_mut(tenant);
-        if !std::mem::replace(&mut lane.is_listed, true) {
-            self.listed.push_back(tenant);
-        }
     }
 
     /// Whether any lane has something to do, and does not wait.
@@ -323,149 +253,6 @@ impl Lanes {
         self.get(tenant).map_or(0, |lane| lane.pending(pending))
     }
 
-    /// Where the commands that all lanes keep take too much memory, the lane that keeps most forgets
-    /// its own.
-    pub(in crate::shard) fn bound_commands(&mut self) {
-        let bytes = self.current.recent.bytes();
-        self.command_bytes += bytes;
-        self.command_bytes -= std::mem::replace(&mut self.current.command_bytes, bytes);
-        if self.command_bytes <= 4 * self.bounds.bytes {
-            return;
-        }
-        let parked = self.parked.values_mut().map(|lane| &mut **lane);
-        let all = parked.chain([&mut self.current]);
-        if let Some(largest) = all.max_by_key(|lane| lane.recent.bytes()) {
-            largest.recent.forget_kept();
-            self.command_bytes -= std::mem::take(&mut largest.command_bytes);
-        }
-    }
-
-    /// Gives the next lane its turn, at this time in ms. Returns false if none has something to do,
-    /// but for those that wait.
-    pub(super) fn next_turn(&mut self, now: u64) -> bool {
-        if !self.dry.is_empty() && self.dry_until <= now {
-            self.listed.append(&mut self.dry);
-        }
-        while let Some(tenant) = self.listed.pop_front() {
-            let is_last = self.listed.is_empty();
-            if self.get(tenant).is_none() {
-                continue;
-            }
-            let lane = self.get_mut(tenant);
-            if !lane.has_work() {
-                lane.is_listed = false;
-                lane.deficit = 0;
-                lane.marks = VecDeque::new();
-                continue;
-            }
-            if lane.bucket.is_some() && self.waits(tenant, now) {
-                continue;
-            }
-            let lane = self.get_mut(tenant);
-            lane.deficit = (lane.deficit + QUANTUM as i64).min(QUANTUM as i64);
-            let has_turn = is_last || lane.deficit > 0;
-            self.listed.push_back(tenant);
-            if has_turn {
-                self.enter(tenant);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Whether a lane has to wait because its bucket is empty.
-    fn waits(&mut self, tenant: TenantId, now: u64) -> bool {
-        let is_lifted = self.is_lifted;
-        let lane = self.get_mut(tenant);
-        lane.look_at_bucket(now);
-        lane.is_dry &= !is_lifted;
-        // Noted at every turn: while it waits it may be overdrawn for longer than patience lasts.
-        let wait = lane.note_wait(now);
-        let is_late = lane.is_dry && wait > PATIENCE && lane.relieved_at <= now;
-        if is_late {
-            lane.relieved_at = now + RELIEF;
-        }
-        let waits = lane.must_wait();
-        if is_late {
-            self.late.push(tenant);
-        }
-        if waits {
-            if self.dry.is_empty() {
-                self.dry_until = now + LOOK;
-            }
-            self.dry.push_back(tenant);
-        }
-        waits
-    }
-
-    /// The current lane did as much work as so many writes.
-    pub(super) fn charge(&mut self, writes: u64) {
-        let writes = i64::try_from(writes).unwrap_or(i64::MAX);
-        self.current.deficit = self.current.deficit.saturating_sub(writes);
-    }
-
-    /// A round of the current lane begins.
-    #[inline]
-    pub(super) fn begin_round(&mut self) {
-        self.current.reset();
-        if !self.parked.is_empty() && self.current.lacks_buffers() {
-            let buffers = self.spare.take();
-            self.current.set_buffers(buffers.unwrap_or_default());
-        }
-    }
-
-    /// The current lane has nothing to do. Where there are others it keeps no memory for rounds.
-    #[inline]
-    pub(super) fn rest(&mut self) {
-        if !self.parked.is_empty() {
-            self.give_back();
-        }
-    }
-
-    fn give_back(&mut self) {
-        let buffers = self.current.take_buffers();
-        if self.spare.is_none() {
-            self.spare = Some(buffers);
-        }
-        self.current.queue.shrink_to(KEPT);
-    }
-
-    /// Forgets some of the lanes that nobody needs, at this time in ms.
-    pub(in crate::shard) fn sweep(&mut self, now: u64) {
-        if self.parked.is_empty() {
-            return;
-        }
-        if self.to_sweep.is_empty() {
-            self.to_sweep = self.parked.keys().copied().collect();
-        }
-        for tenant in self
-            .to_sweep
-            .split_off(self.to_sweep.len().saturating_sub(SWEPT))
-        {
-            let lane = self.parked.get(&tenant);
-            if lane.is_some_and(|lane| lane.is_idle(now) && !lane.is_listed) {
-                self.forget(tenant);
-            }
-        }
-        if self.current.is_idle(now)
-            && !self.current.is_listed
-            && let Some(&tenant) = self.parked.keys().next()
-        {
-            let idle = self.enter(tenant);
-            self.forget(idle);
-        }
-        if self.parked.capacity() > 4 * (self.parked.len() + KEPT) {
-            self.parked.shrink_to(2 * self.parked.len());
-        }
-        if self.parked.is_empty() {
-            self.spare = None;
-            self.to_sweep = Vec::new();
-            if self.is_simple() {
-                self.end_turns();
-            }
-        }
-    }
-
     /// All tenants that have a lane.
     #[cfg(any(test, fuzzing))]
     pub(in crate::shard) fn tenants(&self) -> Vec<TenantId> {
@@ -481,12 +268,6 @@ impl Lanes {
         all.filter(|lane| !lane.lacks_buffers()).count() + usize::from(self.spare.is_some())
     }
 
-    fn forget(&mut self, tenant: TenantId) {
-        if let Some(lane) = self.parked.remove(&tenant) {
-            self.command_bytes -= lane.command_bytes;
-        }
-    }
-
     /// The tenants of lanes with sessions that wait for what is to be handed over.
     pub(in crate::shard) fn with_unhanded(&self) -> Vec<TenantId> {
         let parked = self.parked.values().map(|lane| &**lane);
@@ -495,6 +276,3 @@ impl Lanes {
         some.map(|lane| lane.tenant).collect()
     }
 }
-
-/// Capacity that a lane or a table keeps.
-const KEPT: usize = 16;

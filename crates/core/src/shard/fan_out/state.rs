@@ -1,6 +1,8 @@
 //! A lane: a tenant's publications and commands that have their turn, and the hits of those that are
 //! matched.
 
+mod bucket;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -101,9 +103,6 @@ pub(super) struct Buffers {
     dirty: Vec<ConnectionId>,
 }
 
-/// How often the end of the queue of a lane that waits is noted, in ms.
-const MARKED: u64 = 100;
-
 /// How long the commands of a tenant without clients are kept, in ms: longer than a handshake takes.
 const COMMANDED: u64 = 60_000;
 
@@ -184,61 +183,6 @@ impl Lane {
     #[inline]
     pub(super) fn has_work(&self) -> bool {
         !self.queue.is_empty() || !self.is_written()
-    }
-
-    /// Whether the next thing to do is a delivery, for which its bucket is empty.
-    #[inline]
-    pub(super) fn must_wait(&self) -> bool {
-        self.is_dry && self.is_written() && self.delivers_next()
-    }
-
-    #[cold]
-    fn delivers_next(&self) -> bool {
-        let next = self.queue.front();
-        matches!(next, Some(Item::Publications(_) | Item::CatchUp))
-    }
-
-    /// Looks whether its bucket is empty at this time, in ms.
-    pub(super) fn look_at_bucket(&mut self, now: u64) {
-        let bucket = self.bucket.as_ref();
-        self.is_dry = bucket.is_some_and(|bucket| bucket.is_empty(now));
-    }
-
-    /// Takes so many messages and bytes out of its bucket.
-    pub(in crate::shard) fn pay(&mut self, messages: usize, bytes: usize, now: u64) {
-        if let Some(bucket) = &self.bucket {
-            bucket.take(messages, bytes);
-            self.is_dry = bucket.is_empty(now);
-        }
-    }
-
-    /// It waits. Returns for how long what is at the front of its queue does, in ms.
-    pub(super) fn note_wait(&mut self, now: u64) -> u64 {
-        while self
-            .marks
-            .front()
-            .is_some_and(|(last, _)| *last <= self.passed)
-        {
-            self.marks.pop_front();
-        }
-        let mut items = self.queue.iter().rev();
-        let last = items.find_map(|item| match item {
-            Item::Publications(batch) => batch.last().map(|last| last.position),
-            Item::Command(_)
-            | Item::Rechecked(_)
-            | Item::CatchUp
-            | Item::Hold(..)
-            | Item::Gap(..)
-            | Item::Lost(_) => None,
-        });
-        let (marked, at) = self.marks.back().copied().unwrap_or((0, 0));
-        if let Some(last) = last.filter(|last| *last > marked)
-            && (self.marks.is_empty() || now >= at + MARKED)
-        {
-            self.marks.push_back((last, now));
-        }
-        let first = self.marks.front();
-        first.map_or(0, |(_, since)| now.saturating_sub(*since))
     }
 
     /// Whether anything but publications is queued.
