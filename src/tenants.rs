@@ -12,7 +12,6 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ht_node::Gateway;
 use ht_node::config::TenantConfig;
 use ht_node::directory::{Changes, Conflict};
 use tokio::time::{Instant, sleep_until};
@@ -42,12 +41,6 @@ pub(crate) trait Apply {
     fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>>;
 }
 
-impl Apply for Gateway {
-    fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
-        self.set_tenants(tenants)
-    }
-}
-
 impl Keeper {
     /// That of a process whose tenants come from there. `had_some`: files had tenants at the start.
     ///
@@ -68,7 +61,7 @@ impl Keeper {
         Ok(Self {
             source,
             interval,
-            due: after(interval),
+            due: Instant::now() + interval.min(Duration::from_secs(3_600)),
         })
     }
 
@@ -96,7 +89,7 @@ impl Keeper {
             Source::Files(files) => files.look(gateway).await,
             Source::Registry(registry) => registry.look(gateway).await,
         }
-        self.due = after(self.interval);
+        self.due = Instant::now() + self.interval;
     }
 
     /// The same now, whether or not something has changed: the settings were read again, and are
@@ -107,14 +100,8 @@ impl Keeper {
             Source::Files(files) => files.reload(Arc::clone(&new.tables), gateway).await,
             Source::Registry(registry) => registry.look(gateway).await,
         }
-        self.due = after(self.interval);
+        self.due = Instant::now() + self.interval;
     }
-}
-
-/// The moment when an interval that begins now is over. That of a source which is never looked at has
-/// no end.
-fn after(interval: Duration) -> Instant {
-    Instant::now() + interval.min(Duration::from_secs(3_600))
 }
 
 /// Puts tenants in force and logs what has changed. False if they contradict each other.

@@ -63,7 +63,6 @@ mod subprotocol;
 mod support;
 mod systemd;
 mod talk;
-mod tenants;
 mod threads;
 mod tickets;
 mod tls;

@@ -4,7 +4,6 @@
 
 pub mod account;
 pub mod body;
-pub mod bucket;
 pub mod budget;
 pub mod command;
 pub mod grant;

@@ -44,7 +44,6 @@ mod sequencer;
 mod services;
 mod shard;
 mod shards;
-mod shares;
 mod socket;
 mod tenants;
 mod tickets;

@@ -106,7 +106,7 @@ impl Visitor {
         if !is_first {
             self.page.cursor = cursor;
         }
-        client.send_json(&request);
+        client.try_send_text(&request.to_string())?;
         if let Stream::Tcp(stream) = &client.stream {
             stream.set_nonblocking(true)?;
         }
@@ -150,7 +150,9 @@ impl Visitor {
         };
         if self.pinged.elapsed() > PING {
             self.pinged = Instant::now();
-            client.send_json(&json!({"type": "ping", "requestId": "p"}));
+            let ping = json!({"type": "ping", "requestId": "p"});
+            // What ends the connection is read below.
+            let _ = client.try_send_text(&ping.to_string());
         }
         let mut messages = Vec::new();
         let ended = loop {

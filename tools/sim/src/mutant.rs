@@ -83,11 +83,17 @@ pub enum Mutant {
     LateStart,
     /// The window lacks commands.
     ForgottenCommand,
+    /// Publications of all tenants go to the clients of one.
+    OneTenant,
+    /// Commands of all tenants mean the clients of one.
+    OneCommander,
+    /// A trigger with the id of another tenant's counts as repeated.
+    SharedIds,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 43] = [
         Self::Drop,
         Self::Repeat,
         Self::Swap,
@@ -128,6 +134,9 @@ impl Mutant {
         Self::KeptEpoch,
         Self::LateStart,
         Self::ForgottenCommand,
+        Self::OneTenant,
+        Self::OneCommander,
+        Self::SharedIds,
     ];
 
     /// The mutant with this name, as `Debug` writes it.

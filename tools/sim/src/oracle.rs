@@ -31,6 +31,7 @@ const REPORTED_WITHIN: u64 = 30_000;
 /// A publication, or a command.
 #[derive(Debug)]
 struct Published {
+    tenant: usize,
     rooms: Vec<usize>,
     order: Option<Order>,
     /// When the API made it.
@@ -39,6 +40,15 @@ struct Published {
     logged: Option<u64>,
     /// The API got the confirmation that it was published.
     is_confirmed: bool,
+}
+
+impl Published {
+    /// Whether it is for a room of a tenant.
+    fn meets(&self, tenant: usize, room: usize, exact: bool) -> bool {
+        let own = ROOMS[room];
+        let mut rooms = self.rooms.iter();
+        self.tenant == tenant && rooms.any(|&room| own.meets(ROOMS[room], exact))
+    }
 }
 
 /// One life of a node.
@@ -62,8 +72,8 @@ struct Life {
     commands: Vec<Commanded>,
     /// Those that a shard is to carry out, by shard and position.
     due: BTreeSet<(usize, u64)>,
-    /// The position of the last command that each shard carried out.
-    carried: BTreeMap<usize, u64>,
+    /// The position of the last command of each tenant that each shard carried out.
+    carried: BTreeMap<(usize, usize), u64>,
     lost_commands: Vec<LostCommands>,
     /// Answers of the API for a shard about open sessions: how much was placed before, and when.
     answers: Vec<(usize, usize, u64)>,
@@ -124,14 +134,26 @@ impl Oracle {
         }
     }
 
+    /// Whether a publication is for a room of a tenant.
+    fn meets(&self, (tenant, room): (usize, usize), number: usize) -> bool {
+        self.published[number].meets(tenant, room, self.exact)
+    }
+
     /// Records an error; the first one counts.
     pub(crate) fn violation(&mut self, text: impl FnOnce() -> String) {
         self.violation.get_or_insert_with(text);
     }
 
     /// A trigger or a command exists. Returns its number.
-    pub(crate) fn publishes(&mut self, rooms: Vec<usize>, order: Option<Order>, now: u64) -> usize {
+    pub(crate) fn publishes(
+        &mut self,
+        tenant: usize,
+        rooms: Vec<usize>,
+        order: Option<Order>,
+        now: u64,
+    ) -> usize {
         self.published.push(Published {
+            tenant,
             rooms,
             order,
             at: now,
@@ -222,7 +244,7 @@ impl Oracle {
             told: None,
             next: None,
             ending: None,
-            carried: life.carried_at(known.shard),
+            carried: life.carried_at(known),
             ends: Vec::new(),
         };
         known.subscriptions.insert(name, subscription);
@@ -299,14 +321,9 @@ impl Oracle {
         let skips = known.skips;
         let subscription = known.subscriptions.get_mut(&name);
         let subscription = subscription.ok_or("to nobody's subscription")?;
-        let published = &self.published;
-        let meets = |number: usize| {
-            let rooms = published[number].rooms.iter();
-            let own = ROOMS[subscription.room];
-            rooms
-                .into_iter()
-                .any(|&room| own.meets(ROOMS[room], self.exact))
-        };
+        let (published, room) = (&self.published, subscription.room);
+        let tenant = known.identified.tenant;
+        let meets = |number: usize| published[number].meets(tenant, room, self.exact);
         if published.get(number).is_none() || !meets(number) {
             return Err("for another room".into());
         }
@@ -352,12 +369,8 @@ impl Oracle {
         let (Some(&place), Some(subscription)) = (place, known.subscriptions.get_mut(&name)) else {
             return Ok(());
         };
-        let rooms = self.published[number].rooms.iter();
-        let own = ROOMS[subscription.room];
-        if !rooms
-            .into_iter()
-            .any(|&room| own.meets(ROOMS[room], self.exact))
-        {
+        let tenant = known.identified.tenant;
+        if !self.published[number].meets(tenant, subscription.room, self.exact) {
             return Err("for another room".into());
         }
         if subscription.next.is_some_and(|next| place < next) {

@@ -20,6 +20,9 @@ use crate::rooms::{GRANTS, ROOMS, allowed_rooms};
 /// Different users: clients share them, with their cookies.
 pub(crate) const USERS: usize = 6;
 
+/// Tenants: each has the same users with the same cookies and the same rooms, and hears nothing of the other.
+pub(crate) const TENANTS: usize = 2;
+
 /// What a command takes in memory, in bytes.
 const BYTES: usize = 3_000;
 
@@ -53,6 +56,8 @@ pub(crate) enum Deed {
 /// A command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Order {
+    /// Whose it is: it means no session of another one.
+    pub(crate) tenant: usize,
     pub(crate) whom: Whom,
     pub(crate) deed: Deed,
 }
@@ -60,6 +65,7 @@ pub(crate) struct Order {
 /// What a command can tell of a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
+    pub(crate) tenant: usize,
     pub(crate) connection: usize,
     pub(crate) client: usize,
     pub(crate) grants: usize,
@@ -70,9 +76,19 @@ pub(crate) fn user(client: usize) -> usize {
     client % USERS
 }
 
+/// The account of a client with the API of its tenant.
+pub(crate) fn account(client: usize, tenant: usize) -> usize {
+    user(client) + USERS * tenant
+}
+
+/// A tenant as nodes name it.
+pub(crate) fn tenant_id(tenant: usize) -> TenantId {
+    TenantId::new(u32::try_from(tenant).unwrap_or(u32::MAX))
+}
+
 impl Whom {
-    /// Whether the session is meant.
-    pub(crate) fn means(self, known: Known) -> bool {
+    /// Whether the session is meant, by a command of its tenant.
+    fn means(self, known: Known) -> bool {
         match self {
             Self::User(number) => user(known.client) == number,
             Self::SignIn(client) => user(known.client) == user(client),
@@ -101,6 +117,11 @@ impl Whom {
 }
 
 impl Order {
+    /// Whether the session is meant.
+    pub(crate) fn means(self, known: Known) -> bool {
+        self.tenant == known.tenant && self.whom.means(known)
+    }
+
     /// It, at its position. Its number is in the reason of closes.
     pub(crate) fn command(
         self,
@@ -108,11 +129,12 @@ impl Order {
         position: u64,
         identities: &Identities,
     ) -> Arc<Command> {
+        let tenant = tenant_id(self.tenant);
         let action = match self.deed {
             Deed::Permit(grants) => {
                 let text = allowed_rooms(GRANTS[grants]);
                 Action::Permit(Permit {
-                    grants: identities.grants(grants),
+                    grants: identities.grants(self.tenant, grants),
                     labels: [label(grants).into()].into(),
                     view: None,
                     expires_in: None,
@@ -121,7 +143,7 @@ impl Order {
                 })
             }
             Deed::Unsubscribe(from) => {
-                let from = GrantSet::new(TenantId::MAIN, vec![room(from)], hasher());
+                let from = GrantSet::new(tenant, vec![room(from)], hasher());
                 Action::Unsubscribe(from)
             }
             Deed::Invalidate(_) => Action::Invalidate { within: 0 },
@@ -132,7 +154,10 @@ impl Order {
         };
         Arc::new(Command {
             position,
-            selection: self.whom.selection(),
+            selection: Selection {
+                tenant,
+                ..self.whom.selection()
+            },
             action,
             bytes: BYTES,
         })
@@ -160,27 +185,29 @@ fn label(grants: usize) -> String {
 /// Grant sets and identities, of which equal ones are one, as in a node.
 #[derive(Debug)]
 pub(crate) struct Identities {
-    grants: Vec<Arc<GrantSet>>,
+    /// By tenant.
+    grants: [Vec<Arc<GrantSet>>; TENANTS],
     whos: BTreeMap<(usize, usize), Arc<Who>>,
 }
 
 impl Identities {
     pub(crate) fn new() -> Self {
-        let sets = GRANTS.iter().map(|grants| {
+        let set = |tenant: usize, grants: &[usize]| {
             let list = GrantList::parse(&allowed_rooms(grants)).expect("a list of ours");
-            Arc::new(GrantSet::new(TenantId::MAIN, list.rooms, hasher()))
-        });
+            Arc::new(GrantSet::new(tenant_id(tenant), list.rooms, hasher()))
+        };
+        let sets = |tenant| GRANTS.iter().map(|grants| set(tenant, grants)).collect();
         Self {
-            grants: sets.collect(),
+            grants: std::array::from_fn(sets),
             whos: BTreeMap::new(),
         }
     }
 
-    pub(crate) fn grants(&self, number: usize) -> Arc<GrantSet> {
-        Arc::clone(&self.grants[number])
+    pub(crate) fn grants(&self, tenant: usize, number: usize) -> Arc<GrantSet> {
+        Arc::clone(&self.grants[tenant][number])
     }
 
-    /// The identity of a client with these grants.
+    /// The identity of a client with these grants: equal ones of both tenants are one.
     pub(crate) fn who(&mut self, client: usize, grants: usize) -> Option<Arc<Who>> {
         let user = user(client);
         let who = self.whos.entry((user, grants)).or_insert_with(|| {

@@ -12,7 +12,7 @@ use ht_overload::GuardConfig;
 use crate::api::{Bootstrap, Mood};
 use crate::gate::GateLimits;
 use crate::mutant::Mutant;
-use crate::orders::Order;
+use crate::orders::{Order, TENANTS};
 use crate::plan::weather::Weather;
 
 /// Parameters of admission, beside the seed.
@@ -65,6 +65,15 @@ pub(crate) struct Shape {
     pub(crate) window: usize,
     /// Every other client keeps a cursor, and recovers what it missed.
     pub(crate) pages: bool,
+    /// Tenants with equal everything, which share nodes and log.
+    pub(crate) tenants: usize,
+}
+
+impl Shape {
+    /// The tenant of a client. Some of each are pages.
+    pub(crate) fn tenant(&self, client: usize) -> usize {
+        client / 2 % self.tenants
+    }
 }
 
 /// An action and its time in ms.
@@ -227,6 +236,7 @@ impl Plan {
             keeps: entrance.bool(),
             window: [WINDOW, 5, WINDOW][entrance.usize(0..3)],
             pages: seed % 2 == 1,
+            tenants: if seed % 4 > 1 { TENANTS } else { 1 },
         };
         let weather = Weather::new(&mut rng);
         let count = rng.usize(20..400);
@@ -269,7 +279,7 @@ impl Plan {
     }
 
     /// Ways to make a plan simpler; `None` if it is as simple as possible.
-    pub(crate) const SIMPLER: [fn(&Self) -> Option<Self>; 5] = [
+    pub(crate) const SIMPLER: [fn(&Self) -> Option<Self>; 6] = [
         |plan| {
             let nodes = plan.shape.nodes - 1;
             let mut plan = plan.clone();
@@ -286,6 +296,11 @@ impl Plan {
             let mut calm = plan.clone();
             calm.shape.inbox_bytes = usize::MAX;
             (plan.shape.inbox_bytes < usize::MAX).then_some(calm)
+        },
+        |plan| {
+            let mut alone = plan.clone();
+            alone.shape.tenants = 1;
+            (plan.shape.tenants > 1).then_some(alone)
         },
         |plan| {
             let mut calm = plan.clone();

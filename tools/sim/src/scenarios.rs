@@ -45,6 +45,7 @@ fn violation(actions: impl IntoIterator<Item = (u64, Action)>) -> Option<String>
         keeps: false,
         window: WINDOW,
         pages: false,
+        tenants: 1,
     };
     let timed = actions.into_iter().map(|(at, action)| Timed { at, action });
     let plan = Plan {
@@ -79,6 +80,7 @@ fn a_wave_of_closes_waits_for_publications_behind_a_command() {
     let command = Action::Command {
         node: 0,
         order: Order {
+            tenant: 0,
             whom: Whom::Everyone,
             deed: Deed::Unsubscribe(10),
         },

@@ -46,8 +46,6 @@ pub(crate) struct SimAround {
     now: u64,
     pub(crate) outside: Outside,
     inbox: Backlog<Told>,
-    /// Everything that is left in it was passed over.
-    has_passed_over: bool,
     /// When the last input was sent.
     told_at: u64,
     pub(crate) newcomers: VecDeque<SimArrival>,
@@ -94,16 +92,8 @@ impl Charge for Told {
         self.input.bytes()
     }
 
-    fn command_bytes(&self) -> Option<usize> {
+    fn command_bytes(&self) -> Option<(TenantId, usize)> {
         self.input.command_bytes()
-    }
-
-    fn tenant(&self) -> Option<TenantId> {
-        self.input.tenant()
-    }
-
-    fn may_pass(&self) -> bool {
-        self.input.may_pass()
     }
 }
 
@@ -124,7 +114,6 @@ impl SimShard {
                 now: 0,
                 outside,
                 inbox: Backlog::new(inbox_bytes),
-                has_passed_over: false,
                 told_at: 0,
                 newcomers: VecDeque::new(),
                 gap: 0,
@@ -143,26 +132,30 @@ impl SimShard {
 
     /// Sends a message to the shard. Returns what it misses for it.
     pub(crate) fn tell(&mut self, input: SimInput, now: u64) -> Vec<SimInput> {
-        self.around.has_passed_over = false;
         let missed = self.around.inbox.push(Told { input, at: now });
         missed.into_iter().map(|told| told.input).collect()
     }
 
-    /// Sends a command to the shard. Returns commands that do not fit; `instead` is in their place.
+    /// Sends a command to the shard. Returns commands that do not fit, in whose place something else
+    /// is, unless a planted bug has nothing there.
     pub(crate) fn command(
         &mut self,
         command: Arc<Command>,
-        instead: impl Fn(&Command) -> SimInput,
+        is_silent: bool,
         at: u64,
     ) -> Vec<SimInput> {
-        self.around.has_passed_over = false;
-        let instead = |last: &Told| {
-            let last = last.input.command().unwrap_or(&command);
-            let input = instead(last);
-            Told { input, at }
+        let own = Arc::clone(&command);
+        let told = Told {
+            input: Input::Command(command),
+            at,
         };
-        let input = Input::Command(Arc::clone(&command));
-        let told = Told { input, at };
+        let instead = |last: &Told| Told {
+            input: match is_silent {
+                true => Input::Probe(()),
+                false => Input::instead_of(last.input.command().unwrap_or(&own)),
+            },
+            at,
+        };
         let lost = self.around.inbox.push_command(told, instead);
         lost.into_iter().map(|told| told.input).collect()
     }
@@ -255,11 +248,7 @@ impl Around<Socket> for SimAround {
         !self.inbox.is_empty()
     }
 
-    fn next_input(
-        &mut self,
-        is_full: impl Fn(TenantId) -> bool,
-        has_others: bool,
-    ) -> Option<SimInput> {
+    fn next_input(&mut self) -> Option<SimInput> {
         if let Some(haste) = self.haste {
             let mut inputs: Vec<_> = std::iter::from_fn(|| self.inbox.pop()).collect();
             inputs.sort_by_key(|told| match haste {
@@ -271,15 +260,9 @@ impl Around<Socket> for SimAround {
                 assert!(missed.is_empty(), "they had room before");
             }
         }
-        let told = self.inbox.pop_unless(is_full, has_others);
-        self.has_passed_over = told.is_none() && !self.inbox.is_empty();
-        let told = told?;
+        let told = self.inbox.pop()?;
         self.told_at = told.at;
         Some(told.input)
-    }
-
-    fn passed_over(&self) -> Option<Vec<TenantId>> {
-        self.has_passed_over.then(|| self.inbox.tenants().collect())
     }
 
     fn next_arrival(&mut self) -> Option<SimArrival> {

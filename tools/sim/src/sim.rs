@@ -22,7 +22,7 @@ use crate::api::{Bootstrap, Mood};
 use crate::events::Events;
 use crate::node::{Message, Node};
 use crate::oracle::Oracle;
-use crate::orders::{Identities, Order, USERS};
+use crate::orders::{Identities, Order, TENANTS, USERS};
 use crate::plan::{Pace, Plan};
 use crate::sim::client::{Client, Connection};
 use crate::sim::entrance::Visitor;
@@ -38,6 +38,9 @@ pub(crate) type Trace = Rc<RefCell<Vec<String>>>;
 /// Publications of the API.
 #[derive(Clone, Debug)]
 pub(crate) struct Trigger {
+    pub(crate) tenant: usize,
+    /// Its name, which another one of another tenant may have as well.
+    pub(crate) id: usize,
     pub(crate) rooms: Vec<usize>,
     pub(crate) bytes: usize,
     /// It is a command.
@@ -53,8 +56,8 @@ pub(crate) struct Sim {
     pub(crate) connections: Vec<Connection>,
     /// Attempts to connect so far.
     pub(crate) visitors: Vec<Visitor>,
-    /// What the API grants each user.
-    pub(crate) rights: [usize; USERS],
+    /// What the API grants each account.
+    pub(crate) rights: [usize; USERS * TENANTS],
     pub(crate) identities: Identities,
     /// State of the API.
     pub(crate) manners: BTreeMap<(u8, usize), Bootstrap>,
@@ -108,7 +111,7 @@ impl Sim {
             clients: clients.collect(),
             connections: Vec::new(),
             visitors: Vec::new(),
-            rights: [0; USERS],
+            rights: [0; USERS * TENANTS],
             identities: Identities::new(),
             manners: BTreeMap::new(),
             mood: Mood::Works,

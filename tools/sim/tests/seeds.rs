@@ -98,6 +98,11 @@ fn is_found(mutant: Mutant) {
         Mutant::KeptEpoch => "is of another life|out of order|with another cursor|before it",
         Mutant::LateStart => "was refused for no reason|before what the node knows|before it",
         Mutant::ForgottenCommand => "recovered across command",
+        Mutant::OneTenant => "for another room",
+        Mutant::OneCommander => {
+            "has not answered since|without a grant|no command|after the command|a command closed it"
+        }
+        Mutant::SharedIds => "repeated is true",
         Mutant::LeakedPermit => "s of its address|for connections|permits",
     };
     let is_named = how.split('|').any(|words| found.contains(words));

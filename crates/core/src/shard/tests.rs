@@ -18,7 +18,6 @@ mod identity;
 mod keepalive;
 mod kit;
 mod lanes;
-mod late;
 mod leaving;
 mod messages;
 pub(crate) mod model;

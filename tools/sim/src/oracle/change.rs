@@ -6,6 +6,7 @@ use crate::rooms::{GRANTS, covers, is_permitted};
 /// The API's answer about a client, as its session got it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identified {
+    pub(crate) tenant: usize,
     pub(crate) client: usize,
     pub(crate) grants: usize,
     /// The position of the last command of the node when the call was sent.
@@ -97,6 +98,7 @@ pub(super) enum Cause {
 /// Commands that a shard was too far behind for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LostCommands {
+    pub(super) tenant: usize,
     pub(super) shard: usize,
     /// The place of the first of them.
     pub(super) place: usize,

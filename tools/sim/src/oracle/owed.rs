@@ -2,7 +2,6 @@
 
 use crate::oracle::session::{Session, Subscription};
 use crate::oracle::{Lost, Oracle};
-use crate::rooms::ROOMS;
 
 /// A request may take so long to be answered, in ms, however slow its shard is.
 const ANSWERED_WITHIN: u64 = 10_000;
@@ -47,10 +46,7 @@ impl Oracle {
                 let told = subscription.told.map_or(u64::MAX, |told| told.1);
                 told < published.logged.unwrap_or(0)
                     && subscription.is_there(at)
-                    && published
-                        .rooms
-                        .iter()
-                        .any(|&room| ROOMS[subscription.room].meets(ROOMS[room], self.exact))
+                    && self.meets((known.identified.tenant, subscription.room), number)
             });
             // One that the API is asked about has what a lost command gave or took.
             let order = published.order.filter(|_| !known.is_unjudged);
@@ -76,12 +72,10 @@ impl Oracle {
         for (&(shard, place), &at) in &life.overflowed {
             let number = life.placed[place].0;
             let owed = known.subscriptions.values().any(|subscription| {
-                let own = ROOMS[subscription.room];
-                let rooms = &self.published[number].rooms;
                 subscription.told.is_some_and(|told| told.0 <= place)
                     && subscription.is_there(at)
                     && subscription.is_owed(place)
-                    && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
+                    && self.meets((known.identified.tenant, subscription.room), number)
             });
             if shard == known.shard && at <= until && !known.knows_of_gap(at) && owed {
                 let text = format!(
@@ -124,16 +118,15 @@ impl Oracle {
         }
         let life = &self.lives[session.life];
         let first = subscription.next.or(subscription.told.map(|told| told.0))?;
-        let own = ROOMS[subscription.room];
+        let own = (session.identified.tenant, subscription.room);
         let mut owed = life.placed.iter().enumerate().skip(first);
         let missing = owed.find(|&(place, &(number, at))| {
-            let rooms = &self.published[number].rooms;
             is_due(place, at)
                 && place >= session.skips
                 && session.held.is_none_or(|held| place < held.place)
                 && subscription.is_owed(place)
                 && subscription.ending.is_none_or(|ending| ending > at)
-                && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
+                && self.meets(own, number)
                 && !life.overflowed.contains_key(&(session.shard, place))
         });
         missing.map(|(_, (number, _))| *number)

@@ -83,6 +83,7 @@ struct Page {
 /// One of its rooms.
 #[derive(Debug)]
 struct Following {
+    tenant: usize,
     room: usize,
     /// The epoch of its numbers.
     epoch: Epoch,
@@ -96,6 +97,13 @@ struct Following {
     is_behind: bool,
     /// Its page has left it.
     is_left: bool,
+}
+
+impl Following {
+    /// Whose room it is.
+    fn of(&self) -> (usize, usize) {
+        (self.tenant, self.room)
+    }
 }
 
 /// A request to recover.
@@ -202,7 +210,7 @@ impl Oracle {
             at: now,
             epoch: self.epoch_of(session.life),
             head: life.reading.head,
-            carried: life.carried_at(session.shard),
+            carried: life.carried_at(session),
         };
         let known = self.pages.pages.entry(page).or_default();
         known.asked.insert(request, asked);
@@ -241,6 +249,7 @@ impl Oracle {
         let epoch = from.map_or(own, |from| from.epoch);
         let from = from.map_or(0, |from| from.position.get());
         let following = Following {
+            tenant: session.identified.tenant,
             room,
             epoch,
             heard: from.saturating_sub(u64::from(is_part)),

@@ -8,15 +8,24 @@
 use crate::oracle::change::{Cause, Commanded, End, Identified, LostCommands, Reply};
 use crate::oracle::session::Session;
 use crate::oracle::{Life, Oracle};
+use crate::orders::TENANTS;
 use crate::rooms::{GRANTS, allowed_rooms};
 
 /// A shard takes an answer within this time, in ms, however long its thread stalls.
 const TAKEN_WITHIN: u64 = 10_000;
 
 impl Life {
-    /// The position of the last command that a shard carried out.
-    pub(super) fn carried_at(&self, shard: usize) -> u64 {
-        self.carried.get(&shard).copied().unwrap_or(0)
+    /// The position of the last command of its tenant that the shard of a session carried out.
+    pub(super) fn carried_at(&self, session: &Session) -> u64 {
+        let lane = (session.shard, session.identified.tenant);
+        self.carried.get(&lane).copied().unwrap_or(0)
+    }
+
+    /// The tenant of the command at a position.
+    fn commander(&self, position: u64) -> usize {
+        let mut commands = self.commands.iter();
+        let found = commands.find(|it| it.position == position);
+        found.map_or(0, |it| it.order.tenant)
     }
 
     /// How much was placed that neither a command nor an answer of a shard holds up.
@@ -43,7 +52,10 @@ impl Oracle {
         let known = &self.lives[life];
         let mut new = Session::new((life, shard), identified);
         let lost = known.lost_commands.iter();
-        let mut lost = lost.filter(|lost| lost.shard == shard).peekable();
+        let lane = (shard, identified.tenant);
+        let mut lost = lost
+            .filter(|lost| (lost.shard, lost.tenant) == lane)
+            .peekable();
         for commanded in &known.commands {
             while let Some(lost) = lost.next_if(|lost| lost.position < commanded.position) {
                 new.lose_commands(lost, self.rechecks);
@@ -51,7 +63,7 @@ impl Oracle {
             new.apply(session, commanded, self.rechecks);
         }
         lost.for_each(|lost| new.lose_commands(lost, self.rechecks));
-        new.carried = known.carried_at(shard);
+        new.carried = known.carried_at(&new);
         self.sessions.insert(session, new);
     }
 
@@ -105,7 +117,8 @@ impl Oracle {
     pub(crate) fn carried_out(&mut self, life: usize, shard: usize, position: u64) {
         let known = &mut self.lives[life];
         let was_due = known.due.remove(&(shard, position));
-        let last = known.carried.insert(shard, position);
+        let tenant = known.commander(position);
+        let last = known.carried.insert((shard, tenant), position);
         if !was_due || last.is_some_and(|last| last >= position) {
             self.violation(|| format!("shard {shard}: the command at {position} was not next"));
         }
@@ -113,11 +126,22 @@ impl Oracle {
 
     /// A shard was too far behind for the commands at these positions.
     pub(crate) fn loses_commands(&mut self, life: usize, shard: usize, positions: &[u64]) {
+        for tenant in 0..TENANTS {
+            let known = &self.lives[life];
+            let own = positions.iter().copied();
+            let own: Vec<_> = own.filter(|it| known.commander(*it) == tenant).collect();
+            self.loses_commands_of(tenant, (life, shard), &own);
+        }
+    }
+
+    fn loses_commands_of(&mut self, tenant: usize, at: (usize, usize), positions: &[u64]) {
         let (Some(first), Some(&position)) = (positions.first(), positions.last()) else {
             return;
         };
+        let (life, shard) = at;
         let known = &mut self.lives[life];
         let lost = LostCommands {
+            tenant,
             shard,
             place: known.positions[first],
             position,
@@ -127,7 +151,9 @@ impl Oracle {
             .retain(|at| at.0 != shard || !positions.contains(&at.1));
         known.lost_commands.push(lost);
         let own = self.sessions.values_mut();
-        let own = own.filter(|session| (session.life, session.shard) == (life, shard));
+        let own = own.filter(|session| {
+            (session.life, session.shard) == at && session.identified.tenant == tenant
+        });
         let rechecks = self.rechecks;
         own.for_each(|session| session.lose_commands(&lost, rechecks));
     }

@@ -117,6 +117,7 @@ impl Session {
 impl Session {
     pub(super) fn known(&self, connection: usize) -> Known {
         Known {
+            tenant: self.identified.tenant,
             connection,
             client: self.identified.client,
             grants: self.grants(),
@@ -165,7 +166,7 @@ impl Session {
             order,
         } = commanded;
         let is_new = position > self.identified.asked_at && self.disconnected.is_none();
-        if !is_new || !order.whom.means(self.known(connection)) {
+        if !is_new || !order.means(self.known(connection)) {
             return;
         }
         // It came in before the command, or has a later answer.
@@ -241,9 +242,9 @@ impl Session {
         };
         // Commands since that mean whoever has these grants, and did not mean it before.
         let missed = since.iter().filter(|it| {
-            let Order { whom, deed } = it.order;
-            let is_new = whom.means(known) && !whom.means(self.known(connection));
-            is_new && !matches!(deed, Deed::Unsubscribe(_))
+            let order = it.order;
+            let is_new = order.means(known) && !order.means(self.known(connection));
+            is_new && !matches!(order.deed, Deed::Unsubscribe(_))
         });
         let missed: Vec<_> = missed.collect();
         let mut disconnects = missed.iter().filter(|it| it.order.deed == Deed::Disconnect);
@@ -341,7 +342,7 @@ impl Session {
     pub(super) fn is_meant(&self, connection: usize, order: Order, ordered: u64) -> bool {
         self.identified.asked < ordered
             && self.disconnected.is_none()
-            && order.whom.means(self.known(connection))
+            && order.means(self.known(connection))
             && !matches!(order.deed, Deed::Unsubscribe(_))
     }
 }

@@ -6,7 +6,7 @@ use crate::orders::{Deed, Order, USERS, Whom};
 use crate::plan::{Action, Shape, Timed};
 use crate::rooms::{GRANTS, ROOMS};
 
-/// A command. Its connection is named by its client.
+/// A command. Its connection is named by its client; its tenant is chosen when it is published.
 pub(super) fn order(shape: &Shape, rng: &mut Rng) -> Order {
     let client = rng.usize(0..shape.clients);
     let one = match rng.u8(0..4) {
@@ -25,19 +25,26 @@ pub(super) fn order(shape: &Shape, rng: &mut Rng) -> Order {
         _ => Deed::Invalidate(Some(rng.usize(0..GRANTS.len()))),
     };
     if rng.bool() {
-        return Order { whom, deed };
+        return Order {
+            tenant: 0,
+            whom,
+            deed,
+        };
     }
     match rng.u8(0..6) {
         // One answer for unlike clients would be a mistake.
         0..=2 => Order {
+            tenant: 0,
             whom: one,
             deed: Deed::Permit(rng.usize(0..GRANTS.len())),
         },
         3 => Order {
+            tenant: 0,
             whom,
             deed: Deed::Disconnect,
         },
         _ => Order {
+            tenant: 0,
             whom,
             deed: Deed::Unsubscribe(rng.usize(0..ROOMS.len())),
         },

@@ -1,8 +1,8 @@
 //! External events.
 
 use crate::plan::Action;
+use crate::sim::Sim;
 use crate::sim::entrance::Crowd;
-use crate::sim::{Sim, Trigger};
 
 impl Sim {
     pub(super) fn act(&mut self, action: Action) {
@@ -39,14 +39,7 @@ impl Sim {
                 rooms,
                 count,
                 bytes,
-            } => {
-                let trigger = Trigger {
-                    rooms: rooms.to_vec(),
-                    bytes,
-                    order: None,
-                };
-                (0..count).for_each(|_| self.publish(node, trigger.clone()));
-            }
+            } => (0..count).for_each(|_| self.publish(node, &rooms, bytes)),
             Action::Command {
                 node,
                 order,

@@ -137,7 +137,7 @@ impl Sim {
         client.is_connecting = true;
         client.attempt += 1;
         let who = Some((index, client.attempt));
-        let brings = (address(index), orders::user(index));
+        let brings = (address(index), self.account(index));
         let visit = self.visit(who, node, brings, bootstrap);
         if self.clients[index].is_connecting {
             self.clients[index].visit = Some(visit);
@@ -154,7 +154,8 @@ impl Sim {
         let client = &mut self.clients[index];
         if client.connection.is_none() && !client.is_connecting {
             client.returns = true;
-            self.rights[orders::user(index)] = grants;
+            let account = self.account(index);
+            self.rights[account] = grants;
             self.connect(index, node, bootstrap);
         }
     }
@@ -240,7 +241,10 @@ impl Sim {
         } = self.connections[number];
         let identified = Identified {
             client,
-            grants: said.grants.unwrap_or_else(|| self.granted(client)),
+            tenant: self.plan.shape.tenant(client),
+            grants: said
+                .grants
+                .unwrap_or_else(|| self.granted(self.account(client))),
             asked_at: said.asked_at,
             asked: said.asked,
             events: has_events(number) || self.is_page(client),
@@ -250,7 +254,9 @@ impl Sim {
 
     fn welcome(&mut self, number: usize, said: Said, admitted: bool) -> Welcome {
         let Connection { client, node, .. } = self.connections[number];
-        let grants = said.grants.unwrap_or_else(|| self.granted(client));
+        let grants = said
+            .grants
+            .unwrap_or_else(|| self.granted(self.account(client)));
         let given = match self.plan.mutant {
             Some(Mutant::WiderGrants) => 3,
             _ => grants,
@@ -259,9 +265,13 @@ impl Sim {
             Some(Mutant::UncheckedNewcomer) => self.nodes[node].last_command,
             _ => said.asked_at,
         };
+        let tenant = self.plan.shape.tenant(client);
         let (message, admission) = if admitted {
             let message = server::authorized(&allowed_rooms(GRANTS[grants]));
-            (message, Admission::Admitted(self.identities.grants(given)))
+            (
+                message,
+                Admission::Admitted(self.identities.grants(tenant, given)),
+            )
         } else {
             let message = server::NOT_AUTHORIZED.to_owned();
             (message, Admission::Refused(Close::BACKEND))
@@ -282,6 +292,11 @@ impl Sim {
             deflate: None,
             subprotocol: has_events.then_some(Subprotocol::V1),
         }
+    }
+
+    /// The account of a client.
+    pub(super) fn account(&self, client: usize) -> usize {
+        orders::account(client, self.plan.shape.tenant(client))
     }
 
     /// The client tries again after a while, if it wants to.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ht_control::input::Input;
 use ht_core::command::Command;
 
 use crate::mutant::Mutant;
@@ -15,52 +14,81 @@ impl Sim {
         let Some(order) = self.resolve(order) else {
             return;
         };
+        // Each tenant commands in turn: what it names is there in the other one as well.
+        let tenant = self.triggers.len() / 3 % self.plan.shape.tenants;
+        let order = Order { tenant, ..order };
         if let Deed::Permit(grants) | Deed::Invalidate(Some(grants)) = order.deed {
-            self.grant(order.whom, grants);
+            self.grant(order, grants);
         }
-        let around = Trigger {
-            rooms: vec![around],
-            bytes: 10,
-            order: None,
-        };
-        self.publish(node, around.clone());
-        self.publish(
+        self.publish(node, &[around], 10);
+        self.post_new(
             node,
             Trigger {
+                tenant,
+                id: self.triggers.len(),
                 rooms: Vec::new(),
                 bytes: 0,
                 order: Some(order),
             },
         );
-        self.publish(node, around);
+        self.publish(node, &[around], 10);
+    }
+
+    /// The APIs of all tenants publish the same at a node.
+    pub(super) fn publish(&mut self, node: usize, rooms: &[usize], bytes: usize) {
+        let id = self.triggers.len();
+        for tenant in 0..self.plan.shape.tenants {
+            let rooms = rooms.to_vec();
+            let order = None;
+            self.post_new(
+                node,
+                Trigger {
+                    tenant,
+                    id,
+                    rooms,
+                    bytes,
+                    order,
+                },
+            );
+        }
     }
 
     /// The API publishes something at a node.
-    pub(super) fn publish(&mut self, node: usize, trigger: Trigger) {
-        let Trigger { rooms, order, .. } = &trigger;
+    fn post_new(&mut self, node: usize, trigger: Trigger) {
+        let Trigger {
+            tenant,
+            rooms,
+            order,
+            ..
+        } = &trigger;
         let now = self.events.now;
-        let number = self.oracle.publishes(rooms.clone(), *order, now);
+        let number = self.oracle.publishes(*tenant, rooms.clone(), *order, now);
         self.triggers.push(trigger);
         self.post(number, 0, node);
     }
 
     /// The API has other grants for the users of these sessions.
-    fn grant(&mut self, whom: Whom, grants: usize) {
+    fn grant(&mut self, order: Order, grants: usize) {
         for user in 0..USERS {
-            let is_meant = match whom {
-                Whom::Connection(number) => user == orders::user(self.connections[number].client),
+            let account = orders::account(user, order.tenant);
+            let is_meant = match order.whom {
+                Whom::Connection(number) => {
+                    let client = self.connections[number].client;
+                    account == orders::account(client, self.plan.shape.tenant(client))
+                }
                 Whom::User(_)
                 | Whom::SignIn(_)
                 | Whom::Label(_)
                 | Whom::Room(_)
-                | Whom::Everyone => whom.means(Known {
+                | Whom::Everyone => order.means(Known {
+                    tenant: order.tenant,
                     connection: usize::MAX,
                     client: user,
-                    grants: self.rights[user],
+                    grants: self.rights[account],
                 }),
             };
             if is_meant {
-                self.rights[user] = grants;
+                self.rights[account] = grants;
             }
         }
     }
@@ -76,9 +104,12 @@ impl Sim {
 
     /// Hands a command to every shard of a node.
     pub(super) fn hand_on_command(&mut self, index: usize, number: usize, position: u64) {
-        let Some(order) = self.triggers[number].order else {
+        let Some(mut order) = self.triggers[number].order else {
             return;
         };
+        if self.plan.mutant == Some(Mutant::OneCommander) {
+            order.tenant = 0;
+        }
         let command = order.command(number, position, &self.identities);
         let (check, now) = (Self::check_of(number), self.events.now);
         let node = &mut self.nodes[index];
@@ -112,11 +143,7 @@ impl Sim {
         let now = self.events.now;
         let is_silent = self.plan.mutant == Some(Mutant::SilentCommands);
         let node = &mut self.nodes[index];
-        let instead = |last: &Command| match is_silent {
-            false => Input::CommandsLost(last.selection.tenant, last.position),
-            true => Input::Probe(()),
-        };
-        let lost = node.shards[shard].command(command, instead, now);
+        let lost = node.shards[shard].command(command, is_silent, now);
         let lost = lost.iter().filter_map(|input| input.command());
         let positions: Vec<_> = lost.map(|command| command.position).collect();
         if !positions.is_empty() {

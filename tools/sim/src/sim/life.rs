@@ -46,7 +46,6 @@ impl Sim {
         let number = node.gaps.of_shard(shard);
         let gap = Gap {
             number,
-            tenant: None,
             upto: node.missing[shard],
             cause: GapCause::Broker,
             close: Some(waves.close),

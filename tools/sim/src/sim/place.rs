@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ht_control::input::{Batch, Input};
+use ht_control::interest::InterestIndex;
 use ht_control::waves::GapWaves;
 use ht_core::publication::Publication;
+use ht_core::window::Key;
 use ht_proto::cursor::{Check, Cursor};
 use ht_proto::entry::{Position, TenantId};
 use ht_proto::room::{Room, RoomLimits};
+use ht_proto::tenant::Scoped;
 
 use crate::mutant::Mutant;
 use crate::node::Node;
+use crate::orders::tenant_id;
 use crate::rooms::ROOMS;
 use crate::sim::{Sim, Trigger};
 
@@ -40,14 +44,33 @@ impl Node {
 }
 
 impl Trigger {
-    pub(super) fn publication(&self, number: usize, position: u64, cursor: Cursor) -> Publication {
+    pub(super) fn publication(
+        &self,
+        number: usize,
+        position: u64,
+        cursor: Cursor,
+        mutant: Option<Mutant>,
+    ) -> Publication {
+        let tenant = match mutant {
+            Some(Mutant::OneTenant) => TenantId::MAIN,
+            _ => tenant_id(self.tenant),
+        };
         let rooms = self.rooms.iter().map(|&room| {
             Room::parse(&ROOMS[room].json(), RoomLimits::TRUSTED).expect("a room of ours")
         });
         let data = format!(r#"[{number},"{}"]"#, "x".repeat(self.bytes));
-        let publication = Publication::new(0, TenantId::MAIN, rooms.collect(), Bytes::from(data));
+        let publication = Publication::new(0, tenant, rooms.collect(), Bytes::from(data));
         publication.at(position, cursor)
     }
+}
+
+/// The keys of the rooms of publications.
+pub(super) fn keys(interest: &InterestIndex, batch: &Batch) -> Vec<Key> {
+    let all = batch.publications.iter();
+    let rooms = all.flat_map(|it| it.rooms.iter().map(|room| (it.tenant, room)));
+    rooms
+        .map(|(tenant, room)| interest.key(tenant, room))
+        .collect()
 }
 
 impl Sim {
@@ -64,7 +87,7 @@ impl Sim {
         } in triggers
         {
             let is_forgotten = mutant == Some(Mutant::Duplicate);
-            let id = (!is_forgotten).then(|| TenantId::MAIN.scope(number.to_string().into()));
+            let id = (!is_forgotten).then(|| self.id_of(number));
             let node = &mut self.nodes[index];
             let place = node.order.place(position, id);
             if node.waiting.remove(&attempt).is_some() {
@@ -87,6 +110,16 @@ impl Sim {
         self.hand_on(index, &placed);
         let node = &self.nodes[index];
         node.interest.sent(node.order.last().get());
+    }
+
+    /// The id of a trigger, of its tenant.
+    pub(super) fn id_of(&self, number: usize) -> Scoped<Box<str>> {
+        let Trigger { tenant, id, .. } = self.triggers[number];
+        let tenant = match self.plan.mutant {
+            Some(Mutant::SharedIds) => TenantId::MAIN,
+            _ => tenant_id(tenant),
+        };
+        tenant.scope(id.to_string().into())
     }
 
     /// The check of a trigger.
@@ -128,16 +161,14 @@ impl Sim {
             let all = placed.iter().map(|&(number, position)| {
                 let at = Position::new(position).unwrap_or(Position::MAX);
                 let cursor = node.order.cursor(at, Self::check_of(number));
-                self.triggers[number].publication(number, position, cursor)
+                self.triggers[number].publication(number, position, cursor, mutant)
             });
             Batch::new(all.collect())
         };
         let whole = batch(placed);
         node.batches += 1;
         let strikes = node.batches.is_multiple_of(SELDOM);
-        let rooms = whole.publications.iter().flat_map(|it| it.rooms.iter());
-        let keys = rooms.map(|room| node.interest.key(TenantId::MAIN, room));
-        let keys: Vec<_> = keys.collect();
+        let keys = keys(&node.interest, &whole);
         // First: whoever knows of a position finds it in the window.
         if mutant != Some(Mutant::ShortWindow) || !strikes {
             node.window.append(&whole, &keys, self.events.now);

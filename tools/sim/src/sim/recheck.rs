@@ -32,7 +32,7 @@ impl Sim {
                         self.oracle.asks_for_gap(number);
                     }
                     let client = self.connections[number].client;
-                    let credentials = (address(client), crate::orders::user(client));
+                    let credentials = (address(client), self.account(client));
                     let patience = match recheck.is_held {
                         true => Patience::Held,
                         false => Patience::Renewal,
@@ -171,12 +171,13 @@ impl Sim {
         match result {
             Reply::Grants(grants) => {
                 let text = allowed_rooms(GRANTS[grants]);
+                let tenant = self.plan.shape.tenant(client);
                 let given = match self.plan.mutant {
                     Some(Mutant::WiderRights) => 3,
                     _ => grants,
                 };
                 RecheckOutcome::Permitted(Rights {
-                    grants: self.identities.grants(given),
+                    grants: self.identities.grants(tenant, given),
                     who: self.identities.who(client, grants),
                     welcome: server::authorized(&text).into(),
                     event: server::permissions(&text).into(),

@@ -8,12 +8,13 @@ use ht_broker::log::{From, TailError};
 use ht_broker::progress::Break;
 use ht_control::input::Batch;
 use ht_core::window::Beginning;
-use ht_proto::entry::{Position, TenantId};
+use ht_proto::entry::Position;
 
 use crate::mutant::Mutant;
 use crate::node::Message;
 use crate::oracle::epoch;
 use crate::sim::Sim;
+use crate::sim::place::keys;
 
 /// Messages that a log that retains some keeps.
 const RETAINED: usize = 30;
@@ -139,8 +140,9 @@ impl Sim {
             let Some((trigger, _)) = message.trigger else {
                 continue;
             };
-            let id = Some(TenantId::MAIN.scope(trigger.to_string().into()));
-            let placed = node.order.place(Some(number(at)), id);
+            let id = self.id_of(trigger);
+            let node = &mut self.nodes[index];
+            let placed = node.order.place(Some(number(at)), Some(id));
             if placed.duplicate {
                 continue;
             }
@@ -151,11 +153,10 @@ impl Sim {
                 node.window.append_command(&command, check, now);
             } else {
                 let cursor = node.order.cursor(placed.position, check);
-                let publication = self.triggers[trigger].publication(trigger, position, cursor);
-                let rooms = publication.rooms.iter();
-                let keys = rooms.map(|room| node.interest.key(TenantId::MAIN, room));
-                let keys: Vec<_> = keys.collect();
+                let publication =
+                    self.triggers[trigger].publication(trigger, position, cursor, mutant);
                 let batch = Batch::new(vec![publication]);
+                let keys = keys(&node.interest, &batch);
                 node.window.append(&batch, &keys, now);
             }
         }

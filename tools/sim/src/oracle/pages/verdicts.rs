@@ -5,7 +5,6 @@ use ht_proto::entry::Epoch;
 
 use crate::oracle::Oracle;
 use crate::oracle::pages::{Asked, Following, REMEMBERED, TOLD_WITHIN, epoch};
-use crate::rooms::ROOMS;
 
 impl Oracle {
     pub(super) fn wrongly_recovered(
@@ -32,7 +31,7 @@ impl Oracle {
             let commands = commands.take_while(|(number, _)| **number <= asked.carried);
             let meant = commands.filter_map(|(_, trigger)| {
                 let order = self.published[*trigger].order?;
-                order.whom.means(known).then_some(trigger)
+                order.means(known).then_some(trigger)
             });
             if let Some(command) = meant.last() {
                 return Some(format!("recovered across command {command}"));
@@ -47,7 +46,7 @@ impl Oracle {
             is_known
                 && published.is_confirmed
                 && !self.retains
-                && followed.any(|it| self.meets(it.room, lost.number))
+                && followed.any(|it| self.meets(it.of(), lost.number))
         });
         let lost = lost?.number;
         Some(format!("recovered, and publication {lost} was lost"))
@@ -107,7 +106,7 @@ impl Oracle {
         let (life, shard) = (session.life, session.shard);
         let known = self.pages.pages.get(&page).ok_or("no such page")?;
         let following = known.rooms.get(&name).ok_or("to nobody's subscription")?;
-        if self.published.get(trigger).is_none() || !self.meets(following.room, trigger) {
+        if self.published.get(trigger).is_none() || !self.meets(following.of(), trigger) {
             return Err("for another room".into());
         }
         let (heard, is_behind) = (following.heard, following.is_behind);
@@ -204,7 +203,7 @@ impl Oracle {
                     && following.since < lost.at
                     && self.published[lost.number].is_confirmed
                     && !self.retains
-                    && self.meets(following.room, lost.number)
+                    && self.meets(following.of(), lost.number)
             });
             let lost = lost?.number;
             Some(format!(
@@ -227,7 +226,7 @@ impl Oracle {
                     && lost.shown.is_some_and(|shown| shown <= at)
                     && self.published[lost.number].is_confirmed
                     && !self.retains
-                    && self.meets(following.room, lost.number)
+                    && self.meets(following.of(), lost.number)
             });
             Some(lost?.number)
         })
@@ -253,7 +252,7 @@ impl Oracle {
             self.published[trigger].order.is_none()
                 && !is_dropped
                 && !self.pages.twice.contains(&trigger)
-                && self.meets(following.room, trigger)
+                && self.meets(following.of(), trigger)
         };
         if self.retains {
             let log = self.pages.logs.get(life.reading.epoch as usize)?;
@@ -285,14 +284,6 @@ impl Oracle {
             .chain(reading.commands.range(number + 1..));
         let mut all = all.map(|(_, trigger)| self.published[*trigger].at);
         all.any(|at| at + REMEMBERED < now)
-    }
-
-    fn meets(&self, room: usize, trigger: usize) -> bool {
-        let rooms = self.published[trigger].rooms.iter();
-        let own = ROOMS[room];
-        rooms
-            .into_iter()
-            .any(|&room| own.meets(ROOMS[room], self.exact))
     }
 
     pub(super) fn epoch_of(&self, life: usize) -> Epoch {

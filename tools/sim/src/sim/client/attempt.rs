@@ -1,7 +1,6 @@
 //! Attempts of clients to connect: how they end, and whether their user may have one more connection.
 
 use crate::gate::Permit;
-use crate::orders;
 use crate::sim::Sim;
 use crate::sim::client::address;
 
@@ -17,11 +16,11 @@ impl Sim {
 
     /// Whether a user may have one more connection.
     pub(super) fn signs_in(&mut self, index: usize, node: usize, permit: &mut Permit) -> bool {
-        let user = orders::user(index);
+        let user = self.account(index);
         let shards = self.nodes[node].shards.iter();
         let numbers = shards.flat_map(|shard| shard.around.holders());
         let connections = numbers.map(|number| &self.connections[number]);
-        let own = connections.filter(|it| it.is_admitted && orders::user(it.client) == user);
+        let own = connections.filter(|it| it.is_admitted && self.account(it.client) == user);
         let (own, most) = (own.count(), self.plan.shape.gate.per_user);
         let may = permit.sign_in(user);
         if may != (most == 0 || own < most) {

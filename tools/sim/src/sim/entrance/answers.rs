@@ -1,7 +1,6 @@
 //! The API: how it does, and what it says of whom.
 
 use crate::api::{Mood, Said};
-use crate::orders::USERS;
 use crate::sim::{Event, Sim};
 
 impl Sim {
@@ -37,6 +36,6 @@ impl Sim {
 
     /// What the API grants.
     pub(crate) fn granted(&self, cookie: usize) -> usize {
-        self.rights[cookie % USERS]
+        self.rights[cookie % self.rights.len()]
     }
 }
