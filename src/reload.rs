@@ -6,6 +6,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Sources, Written};
 use crate::logging::LogLevel;
+use crate::tenants::Keeper;
 
 /// Names the file that a launcher derived variables of the environment from, such as `settings.py`:
 /// a running process cannot read it again.
@@ -33,7 +34,7 @@ impl Reloader {
 
     /// Reads the settings again from the same files and applies those that need no restart. With a
     /// mistake among them nothing changes. Either way the log reports the result.
-    pub(crate) async fn reload(&mut self, gateway: &Gateway) {
+    pub(crate) async fn reload(&mut self, gateway: &Gateway, keeper: &mut Keeper) {
         let sources = self.sources.clone();
         let loaded = match tokio::task::spawn_blocking(move || sources.load()).await {
             Ok(loaded) => loaded,
@@ -56,6 +57,7 @@ impl Reloader {
             error!("settings not reloaded, nothing changes: {cause:#}");
             return;
         }
+        keeper.reload(&new.tenancy, gateway).await;
         let changes = self.current.changes(&self.started, &new);
         if !changes.fixed.is_empty() {
             let fixed = changes.fixed.join(", ");
@@ -77,7 +79,9 @@ impl Reloader {
 
     async fn apply(&self, gateway: &Gateway, new: &Config) -> anyhow::Result<()> {
         // Mistakes that only the backend checks, such as headers that must not be set.
-        HttpBackend::new(new.backend.clone())?;
+        if !new.backend.url.is_empty() {
+            HttpBackend::new(new.backend.clone())?;
+        }
         let rules = ForwardRules::of(&new.backend);
         gateway.reload(&new.server, rules).await?;
         self.level.set(new.log.level);

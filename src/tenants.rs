@@ -12,6 +12,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ht_node::Gateway;
 use ht_node::config::TenantConfig;
 use ht_node::directory::{Changes, Conflict};
 use tokio::time::{Instant, sleep_until};
@@ -41,6 +42,12 @@ pub(crate) trait Apply {
     fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>>;
 }
 
+impl Apply for Gateway {
+    fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
+        self.set_tenants(tenants)
+    }
+}
+
 impl Keeper {
     /// That of a process whose tenants come from there. `had_some`: files had tenants at the start.
     ///
@@ -61,7 +68,7 @@ impl Keeper {
         Ok(Self {
             source,
             interval,
-            due: Instant::now() + interval.min(Duration::from_secs(3_600)),
+            due: after(interval),
         })
     }
 
@@ -89,7 +96,7 @@ impl Keeper {
             Source::Files(files) => files.look(gateway).await,
             Source::Registry(registry) => registry.look(gateway).await,
         }
-        self.due = Instant::now() + self.interval;
+        self.due = after(self.interval);
     }
 
     /// The same now, whether or not something has changed: the settings were read again, and are
@@ -100,8 +107,14 @@ impl Keeper {
             Source::Files(files) => files.reload(Arc::clone(&new.tables), gateway).await,
             Source::Registry(registry) => registry.look(gateway).await,
         }
-        self.due = Instant::now() + self.interval;
+        self.due = after(self.interval);
     }
+}
+
+/// The moment when an interval that begins now is over. That of a source which is never looked at has
+/// no end.
+fn after(interval: Duration) -> Instant {
+    Instant::now() + interval.min(Duration::from_secs(3_600))
 }
 
 /// Puts tenants in force and logs what has changed. False if they contradict each other.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ht_backend::{ForwardRules, Guard};
+use ht_backend::{Backend, ForwardRules, Guard};
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::config::{Config, Sources};
 use crate::logging::LogLevel;
 use crate::process::{Request, Signals};
 use crate::reload::Reloader;
+use crate::tenants::Keeper;
 use crate::{logging, process, systemd};
 
 /// Maximum threads of the control side: the API, the broker, triggers. More cost a small machine
@@ -76,13 +77,22 @@ async fn life(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let rules = ForwardRules::of(&config.backend);
     let engine = config.engine();
-    let backend = Guard::http(config.backend)?;
+    let mut keeper = Keeper::new(&config.tenancy, !config.server.tenants.list.is_empty())?;
+    let mut config = config;
+    if let Some(tenants) = keeper.first().await {
+        config.server.tenants.list = tenants;
+    }
+    // Where there are tenants, there need be no API of the gateway itself.
+    let backend: Option<Arc<dyn Backend>> = match config.backend.url.is_empty() {
+        true => None,
+        false => Some(Arc::new(Guard::http(config.backend)?)),
+    };
     let websocket_path = config.server.public.websocket_path.clone();
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let reading = broker::reading(&config.server);
     let broker = broker::make(engine, reading, live.clone())?;
     let gateway = tokio::select! {
-        gateway = Gateway::start(config.server, Some(Arc::new(backend)), live, broker, sockets) => gateway?,
+        gateway = Gateway::start(config.server, backend, live, broker, sockets) => gateway?,
         signal = signals.shutdown() => {
             info!("{signal} during startup: shutting down");
             return Ok(ExitCode::SUCCESS);
@@ -99,12 +109,21 @@ async fn life(
     tokio::spawn(systemd::watchdog(gateway.heartbeat()));
 
     let signal = loop {
-        match signals.next().await {
+        let request = tokio::select! {
+            request = signals.next() => request,
+            () = keeper.due() => {
+                tokio::select! {
+                    () = keeper.look(&gateway) => continue,
+                    signal = signals.shutdown() => break signal,
+                }
+            }
+        };
+        match request {
             Request::Shutdown(signal) => break signal,
             Request::Reload => {
                 systemd::reloading().await;
                 tokio::select! {
-                    () = reloader.reload(&gateway) => systemd::ready(&status).await,
+                    () = reloader.reload(&gateway, &mut keeper) => systemd::ready(&status).await,
                     signal = signals.shutdown() => break signal,
                 }
             }

@@ -1,13 +1,19 @@
 //! The queue of a shard's inputs: in order, and bounded by what its publications and commands are
 //! charged with.
 //!
-//! Publications that do not fit are missed. A command is never dropped for them, since access that
-//! it revokes would persist: it keeps its position while publications around it are dropped. Where
-//! commands alone exceed their part, those of the tenant with most of them are dropped, and the first
-//! is replaced by something that is worse for its connected clients, but grants nothing.
+//! Publications that do not fit are missed: those of the tenant that has most in the queue, so that
+//! one that publishes more than its clients are sent costs no other a publication. A command is never
+//! dropped for them, since access that it revokes would persist: it keeps its position while
+//! publications around it are dropped. Where commands alone exceed their part, all those of one
+//! tenant are dropped, and the first is replaced by something that is worse for its connected
+//! clients, but grants nothing.
+//!
+//! Order holds within a tenant. Where the shard has enough to do for one of them, it takes the inputs
+//! of others before ([`Backlog::pop_unless`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
+use ht_core::Hasher;
 use ht_proto::entry::TenantId;
 
 /// Capacity of an empty backlog that is kept.
@@ -18,9 +24,20 @@ pub trait Charge {
     /// Bytes of a publication; none of an input that is not dropped.
     fn bytes(&self) -> Option<usize>;
 
-    /// Whose a command is, and its bytes; none of anything else.
-    fn command_bytes(&self) -> Option<(TenantId, usize)> {
+    /// Bytes of a command; none of anything else.
+    fn command_bytes(&self) -> Option<usize> {
         None
+    }
+
+    /// Whose it is; none: it concerns all tenants, or nobody's publications.
+    fn tenant(&self) -> Option<TenantId> {
+        None
+    }
+
+    /// Of an input of no tenant: whether it may be taken before publications and commands that were
+    /// placed earlier.
+    fn may_pass(&self) -> bool {
+        false
     }
 }
 
@@ -30,11 +47,26 @@ const COMMANDS_PART: usize = 4;
 /// Inputs that a shard has not taken yet.
 #[derive(Debug)]
 pub struct Backlog<I> {
-    inputs: VecDeque<I>,
+    /// None: it was taken before those in front of it.
+    inputs: VecDeque<Option<I>>,
+    /// The number of the first one. They are numbered in their order.
+    first: u64,
+    len: usize,
+    tenants: HashMap<TenantId, Queued, Hasher>,
+    /// The numbers of those of no tenant.
+    others: VecDeque<u64>,
     bytes: usize,
     /// The same of commands.
     command_bytes: usize,
     bytes_max: usize,
+}
+
+/// The inputs of one tenant.
+#[derive(Debug, Default)]
+struct Queued {
+    numbers: VecDeque<u64>,
+    bytes: usize,
+    command_bytes: usize,
 }
 
 impl<I: Charge> Backlog<I> {
@@ -44,106 +76,241 @@ impl<I: Charge> Backlog<I> {
     pub fn new(bytes_max: usize) -> Self {
         Self {
             inputs: VecDeque::new(),
+            first: 0,
+            len: 0,
+            tenants: HashMap::default(),
+            others: VecDeque::new(),
             bytes: 0,
             command_bytes: 0,
             bytes_max,
         }
     }
 
-    /// Appends an input. Where a publication does not fit, returns the queued ones: the shard
-    /// misses them.
+    /// Appends an input. Where a publication does not fit, returns the queued ones of the tenant that
+    /// has most of them: the shard misses them.
     #[must_use = "the shard misses what is returned"]
     pub fn push(&mut self, input: I) -> Vec<I> {
         let bytes = input.bytes().unwrap_or(0);
         let mut missed = Vec::new();
-        if self.bytes > 0 && bytes > 0 && self.bytes() + bytes > self.bytes_max {
-            let mut kept = VecDeque::new();
-            for waiting in self.inputs.drain(..) {
-                match waiting.bytes() {
-                    Some(_) => missed.push(waiting),
-                    None => kept.push_back(waiting),
-                }
-            }
-            self.inputs = kept;
-            self.bytes = 0;
+        while self.bytes > 0 && bytes > 0 && self.bytes() + bytes > self.bytes_max {
+            let Some(largest) = self.largest(input.tenant(), bytes) else {
+                break;
+            };
+            missed.extend(self.remove(largest, |input| input.bytes().is_some()));
         }
-        self.bytes += bytes;
-        self.inputs.push_back(input);
+        self.append(input);
         missed
     }
 
-    /// Appends a command. Where the queued commands take too much with it, those of the tenant with
-    /// most of them are returned, this one among them if it is its. The first is replaced by what
-    /// `instead` makes of the last.
+    /// The tenant that has most bytes of publications queued, with another input of so many bytes.
+    fn largest(&self, tenant: Option<TenantId>, bytes: usize) -> Option<Option<TenantId>> {
+        let with = |(of, queued): (&TenantId, &Queued)| {
+            let more = if tenant == Some(*of) { bytes } else { 0 };
+            (Some(*of), queued.bytes, more)
+        };
+        let tenants = self.tenants.iter().map(with);
+        let of_tenants: usize = self.tenants.values().map(|queued| queued.bytes).sum();
+        let all = tenants.chain([(None, self.bytes - of_tenants, 0)]);
+        let all = all.filter(|(_, queued, _)| *queued > 0);
+        let largest = all.max_by_key(|(of, queued, more)| (queued + more, *of));
+        largest.map(|(tenant, ..)| tenant)
+    }
+
+    /// Appends a command. Where the queued commands take too much with it, all of the tenant that has
+    /// most of them are returned, with this one if they are its own, and the first is replaced by the
+    /// result of `instead`, which gets the last one.
     #[must_use = "they are not carried out"]
-    pub fn push_command(&mut self, command: I, mut instead: impl FnMut(&I) -> I) -> Vec<I> {
-        let (own, bytes) = command.command_bytes().unwrap_or((TenantId::MAIN, 0));
-        let most = self.bytes_max / COMMANDS_PART;
-        self.inputs.push_back(command);
-        self.command_bytes += bytes;
-        let mut lost = Vec::new();
-        while self.command_bytes > most.max(bytes) {
-            lost.extend(self.lose_commands_of(self.largest(own), &mut instead));
+    pub fn push_command(&mut self, command: I, instead: impl Fn(&I) -> I) -> Vec<I> {
+        let bytes = command.command_bytes().unwrap_or(0);
+        let is_full = self.command_bytes + bytes > self.bytes_max / COMMANDS_PART;
+        if self.command_bytes == 0 || !is_full {
+            self.append(command);
+            return Vec::new();
+        }
+        let tenant = command.tenant();
+        let with = |(of, queued): (&TenantId, &Queued)| {
+            let more = if tenant == Some(*of) { bytes } else { 0 };
+            (Some(*of), queued.command_bytes, more)
+        };
+        let all = self.tenants.iter().map(with);
+        let all = all.filter(|(_, queued, _)| *queued > 0);
+        let largest = all.max_by_key(|(of, queued, more)| (queued + more, *of));
+        let largest = largest.and_then(|(of, ..)| of);
+        let first = self.first_command(largest);
+        let mut lost = self.remove(largest, |input| input.command_bytes().is_some());
+        let is_own = largest == tenant;
+        let last = if is_own { Some(&command) } else { lost.last() };
+        if let (Some(first), Some(instead)) = (first, last.map(instead)) {
+            self.put_at(first, instead);
+        }
+        if is_own {
+            lost.push(command);
+        } else {
+            self.append(command);
         }
         lost
     }
 
-    /// The tenant whose commands take most; this one, if it is one of several.
-    fn largest(&self, own: TenantId) -> TenantId {
-        let mut sums = BTreeMap::new();
-        let commands = self.inputs.iter().filter_map(Charge::command_bytes);
-        commands.for_each(|(tenant, bytes)| *sums.entry(tenant).or_insert(0) += bytes);
-        let largest = sums
-            .iter()
-            .max_by_key(|(tenant, sum)| (**sum, **tenant == own));
-        largest.map_or(own, |(tenant, _)| *tenant)
+    fn first_command(&self, tenant: Option<TenantId>) -> Option<u64> {
+        let mut numbers = self.numbers(tenant).iter().copied();
+        numbers.find(|number| {
+            let input = self.get(*number);
+            input.is_some_and(|input| input.command_bytes().is_some())
+        })
     }
 
-    /// Removes the commands of a tenant.
-    fn lose_commands_of(&mut self, tenant: TenantId, instead: &mut impl FnMut(&I) -> I) -> Vec<I> {
-        let (mut lost, mut first) = (Vec::new(), 0);
-        let mut kept = VecDeque::new();
-        for waiting in self.inputs.drain(..) {
-            match waiting.command_bytes() {
-                Some((of, bytes)) if of == tenant => {
-                    if lost.is_empty() {
-                        first = kept.len();
-                    }
-                    self.command_bytes -= bytes;
-                    lost.push(waiting);
-                }
-                Some(_) | None => kept.push_back(waiting),
+    fn numbers(&self, tenant: Option<TenantId>) -> &VecDeque<u64> {
+        let queued = tenant.and_then(|tenant| self.tenants.get(&tenant));
+        queued.map_or(&self.others, |queued| &queued.numbers)
+    }
+
+    fn append(&mut self, input: I) {
+        let number = self.first + self.inputs.len() as u64;
+        let (bytes, command_bytes) = self.charge(&input);
+        match input.tenant() {
+            Some(tenant) => {
+                let queued = self.tenants.entry(tenant).or_default();
+                queued.numbers.push_back(number);
+                queued.bytes += bytes;
+                queued.command_bytes += command_bytes;
             }
+            None => self.others.push_back(number),
         }
-        if let Some(last) = lost.last() {
-            kept.insert(first, instead(last));
+        self.bytes += bytes;
+        self.command_bytes += command_bytes;
+        self.len += 1;
+        self.inputs.push_back(Some(input));
+    }
+
+    fn charge(&self, input: &I) -> (usize, usize) {
+        let (bytes, commands) = (input.bytes(), input.command_bytes());
+        (bytes.unwrap_or(0), commands.unwrap_or(0))
+    }
+
+    /// Puts an input, which is charged with nothing, in the place of one that was removed.
+    fn put_at(&mut self, number: u64, input: I) {
+        let tenant = input.tenant();
+        let numbers = match tenant {
+            Some(tenant) => &mut self.tenants.entry(tenant).or_default().numbers,
+            None => &mut self.others,
+        };
+        let at = numbers.partition_point(|other| *other < number);
+        numbers.insert(at, number);
+        // The first ones may have gone with it.
+        while number < self.first {
+            self.first -= 1;
+            self.inputs.push_front(None);
         }
-        self.inputs = kept;
-        lost
+        if let Some(slot) = self.slot_mut(number) {
+            *slot = Some(input);
+            self.len += 1;
+        }
+    }
+
+    fn get(&self, number: u64) -> Option<&I> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.inputs.get(index)?.as_ref()
+    }
+
+    fn slot_mut(&mut self, number: u64) -> Option<&mut Option<I>> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.inputs.get_mut(index)
+    }
+
+    /// Removes inputs of a tenant, or of none, in their order.
+    fn remove(&mut self, tenant: Option<TenantId>, is_meant: impl Fn(&I) -> bool) -> Vec<I> {
+        let meant = self.numbers(tenant).iter().copied();
+        let meant = meant.filter(|number| self.get(*number).is_some_and(&is_meant));
+        let meant: Vec<_> = meant.collect();
+        meant
+            .into_iter()
+            .filter_map(|number| self.take(number))
+            .collect()
     }
 
     /// Takes the next input.
     pub fn pop(&mut self) -> Option<I> {
-        let input = self.inputs.pop_front()?;
+        self.take(self.first)
+    }
+
+    /// Takes the next input, but passes over those of tenants of which the shard has enough. With
+    /// `has_others`, if it has other tenants, inputs of no tenant [pass](Charge::may_pass) as well.
+    pub fn pop_unless(
+        &mut self,
+        is_full: impl Fn(TenantId) -> bool,
+        has_others: bool,
+    ) -> Option<I> {
+        let first = self.get(self.first)?;
+        if !first.tenant().is_some_and(&is_full) {
+            return self.take(self.first);
+        }
+        let tenants = self.tenants.iter();
+        let tenants = tenants.filter(|(tenant, _)| !is_full(**tenant));
+        let next = tenants.filter_map(|(_, queued)| queued.numbers.front());
+        let other = self.others.front().filter(|number| {
+            let input = self.get(**number);
+            has_others && input.is_some_and(Charge::may_pass)
+        });
+        let next = next.chain(other).min().copied()?;
+        self.take(next)
+    }
+
+    /// The tenants that have inputs queued.
+    pub fn tenants(&self) -> impl Iterator<Item = TenantId> {
+        self.tenants.keys().copied()
+    }
+
+    /// Whether a tenant has as much queued as the others on average, or more.
+    #[must_use]
+    pub fn is_loud(&self, tenant: TenantId) -> bool {
+        let all = self.tenants.len();
+        let Some(queued) = self.tenants.get(&tenant) else {
+            return false;
+        };
+        let bytes = queued.bytes + queued.command_bytes;
+        bytes.saturating_mul(all) >= self.bytes() || queued.numbers.len() * all >= self.len
+    }
+
+    fn take(&mut self, number: u64) -> Option<I> {
+        let input = self.slot_mut(number)?.take()?;
+        let (bytes, command_bytes) = self.charge(&input);
+        self.len -= 1;
+        self.bytes -= bytes;
+        self.command_bytes -= command_bytes;
+        match input.tenant() {
+            Some(tenant) => {
+                if let Some(queued) = self.tenants.get_mut(&tenant) {
+                    forget(&mut queued.numbers, number);
+                    queued.bytes -= bytes;
+                    queued.command_bytes -= command_bytes;
+                    if queued.numbers.is_empty() {
+                        self.tenants.remove(&tenant);
+                    }
+                }
+            }
+            None => forget(&mut self.others, number),
+        }
+        while let Some(None) = self.inputs.front() {
+            self.inputs.pop_front();
+            self.first += 1;
+        }
         if self.inputs.is_empty() {
             self.inputs.shrink_to(KEPT);
+            self.others.shrink_to(KEPT);
         }
-        self.bytes = self.bytes.saturating_sub(input.bytes().unwrap_or(0));
-        let command = input.command_bytes().map_or(0, |(_, bytes)| bytes);
-        self.command_bytes = self.command_bytes.saturating_sub(command);
         Some(input)
     }
 
     /// The number of queued inputs.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.inputs.len()
+        self.len
     }
 
     /// Whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.inputs.is_empty()
+        self.len == 0
     }
 
     /// What the queued publications and commands are charged with.
@@ -153,114 +320,14 @@ impl<I: Charge> Backlog<I> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    impl Charge for (u8, Option<usize>) {
-        fn bytes(&self) -> Option<usize> {
-            self.1
-        }
-    }
-
-    fn names(inputs: impl IntoIterator<Item = (u8, Option<usize>)>) -> Vec<u8> {
-        inputs.into_iter().map(|(name, _)| name).collect()
-    }
-
-    #[test]
-    fn beyond_the_bound_only_publications_are_missed() {
-        let mut backlog = Backlog::new(100);
-        for input in [(1, Some(60)), (2, None), (3, Some(40)), (4, None)] {
-            assert!(backlog.push(input).is_empty(), "{input:?}");
-        }
-        assert_eq!((backlog.len(), backlog.bytes()), (4, 100));
-        assert_eq!(names(backlog.push((5, Some(1)))), [1, 3]);
-        assert_eq!(backlog.bytes(), 1);
-        assert!(backlog.push((6, None)).is_empty(), "it has no bound");
-        let left = std::iter::from_fn(|| backlog.pop());
-        assert_eq!(names(left), [2, 4, 5, 6]);
-        assert_eq!((backlog.is_empty(), backlog.bytes()), (true, 0));
-    }
-
-    /// A command of a tenant, which has the numbers from 10 on, or a publication if it is even.
-    #[derive(Debug, PartialEq, Eq)]
-    struct Numbered(u32, usize);
-
-    impl Charge for Numbered {
-        fn bytes(&self) -> Option<usize> {
-            self.0.is_multiple_of(2).then_some(self.1)
-        }
-
-        fn command_bytes(&self) -> Option<(TenantId, usize)> {
-            let is_command = self.0 < 100 && !self.0.is_multiple_of(2);
-            is_command.then_some((TenantId::new(self.0 / 10), self.1))
-        }
-    }
-
-    fn left(backlog: &mut Backlog<Numbered>) -> Vec<u32> {
-        let inputs = std::iter::from_fn(|| backlog.pop());
-        inputs.map(|input| input.0).collect()
-    }
-
-    #[test]
-    fn commands_keep_their_position_where_publications_around_them_are_missed() {
-        let mut backlog = Backlog::new(100);
-        let lost = |last: &Numbered| Numbered(100 + last.0, 0);
-        assert!(backlog.push(Numbered(2, 40)).is_empty());
-        assert!(backlog.push_command(Numbered(1, 10), lost).is_empty());
-        assert!(backlog.push(Numbered(4, 40)).is_empty());
-        assert!(backlog.push_command(Numbered(3, 10), lost).is_empty());
-        assert_eq!(backlog.bytes(), 100);
-        let missed = backlog.push(Numbered(6, 1));
-        assert_eq!(missed, [Numbered(2, 40), Numbered(4, 40)]);
-        assert_eq!(backlog.bytes(), 21);
-        assert_eq!(left(&mut backlog), [1, 3, 6]);
-        assert_eq!(backlog.bytes(), 0);
-    }
-
-    #[test]
-    fn too_many_commands_are_replaced_at_the_position_of_the_first() {
-        let mut backlog = Backlog::new(100);
-        let lost = |last: &Numbered| Numbered(100 + last.0, 0);
-        assert!(backlog.push(Numbered(2, 10)).is_empty());
-        for command in [1, 3] {
-            assert!(backlog.push_command(Numbered(command, 10), lost).is_empty());
-            assert!(backlog.push(Numbered(4, 10)).is_empty());
-        }
-        let commands = backlog.push_command(Numbered(5, 10), lost);
-        assert_eq!(
-            commands,
-            [Numbered(1, 10), Numbered(3, 10), Numbered(5, 10)]
-        );
-        assert_eq!(backlog.bytes(), 30);
-        // Then one of any size fits.
-        assert!(backlog.push_command(Numbered(7, 500), lost).is_empty());
-        assert_eq!(left(&mut backlog), [2, 105, 4, 4, 7]);
-        assert_eq!(backlog.bytes(), 0);
-    }
-
-    #[test]
-    fn too_many_commands_of_a_tenant_cost_another_none() {
-        let mut backlog = Backlog::new(120);
-        let lost = |last: &Numbered| Numbered(100 + last.0, 0);
-        for command in [Numbered(11, 10), Numbered(1, 10), Numbered(3, 10)] {
-            assert!(backlog.push_command(command, lost).is_empty());
-        }
-        // Those of the one with most of them, although the other one has the last.
-        let commands = backlog.push_command(Numbered(13, 5), lost);
-        assert_eq!(commands, [Numbered(1, 10), Numbered(3, 10)]);
-        assert_eq!(backlog.bytes(), 15);
-        let commands = backlog.push_command(Numbered(5, 30), lost);
-        assert_eq!(commands, [Numbered(5, 30)]);
-        assert_eq!(left(&mut backlog), [11, 103, 13, 105]);
-        assert_eq!(backlog.bytes(), 0);
-    }
-
-    #[test]
-    fn one_publication_always_fits() {
-        let mut backlog = Backlog::new(10);
-        assert!(backlog.push((1, Some(1_000))).is_empty());
-        assert_eq!(names(backlog.push((2, Some(1_000)))), [1]);
-        assert_eq!(backlog.pop(), Some((2, Some(1_000))));
+/// Forgets the number of an input that is taken: most often it is the first.
+fn forget(numbers: &mut VecDeque<u64>, number: u64) {
+    if numbers.front() == Some(&number) {
+        numbers.pop_front();
+    } else if let Ok(at) = numbers.binary_search(&number) {
+        numbers.remove(at);
     }
 }
+
+#[cfg(test)]
+mod tests;

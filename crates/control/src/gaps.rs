@@ -36,9 +36,14 @@ impl Gaps {
         self.shards[shard].load(Ordering::SeqCst)
     }
 
+    /// The number of a gap that concerns one tenant: no shard's last one is it.
+    pub fn next(&self) -> u32 {
+        self.last.fetch_add(1, Ordering::SeqCst).saturating_add(1)
+    }
+
     /// The connections of these shards that are open now may have missed publications.
     pub fn note(&self, concerned: impl Fn(usize) -> bool) {
-        let number = self.last.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        let number = self.next();
         for (index, shard) in self.shards.iter().enumerate() {
             if concerned(index) {
                 shard.fetch_max(number, Ordering::SeqCst);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ht_core::bucket::DeliveryBucket;
 use ht_core::command::Command;
 use ht_core::publication::Publication;
 use ht_core::recheck::Rechecked;
@@ -28,6 +29,9 @@ pub enum Input<A, W> {
     CommandsLost(TenantId, u64),
     /// Apply these settings from now on.
     Settings(Box<Settings>),
+    /// What the clients of a tenant are sent is taken from this bucket from now on; none: it has no
+    /// bound.
+    Bucket(TenantId, Option<Arc<DeliveryBucket>>),
     /// Confirm that it was taken.
     Probe(A),
     /// Close so many connections.
@@ -77,6 +81,7 @@ impl<A, W> Input<A, W> {
             | Self::Rechecked(_)
             | Self::CommandsLost(..)
             | Self::Settings(_)
+            | Self::Bucket(..)
             | Self::Probe(_)
             | Self::Close { .. }
             | Self::CloseMissed { .. }
@@ -85,12 +90,6 @@ impl<A, W> Input<A, W> {
             | Self::Abandon(_)
             | Self::Drain(_) => None,
         }
-    }
-
-    /// What takes the place of a tenant's commands that are lost, of which this is the last.
-    #[must_use]
-    pub fn instead_of(last: &Command) -> Self {
-        Self::CommandsLost(last.selection.tenant, last.position)
     }
 
     /// The command in it.
@@ -102,6 +101,7 @@ impl<A, W> Input<A, W> {
             | Self::Rechecked(_)
             | Self::Publish(_)
             | Self::Settings(_)
+            | Self::Bucket(..)
             | Self::Probe(_)
             | Self::Close { .. }
             | Self::CloseMissed { .. }
@@ -118,9 +118,33 @@ impl<A, W> Charge for Input<A, W> {
         self.batch().map(|batch| batch.bytes)
     }
 
-    fn command_bytes(&self) -> Option<(TenantId, usize)> {
-        let command = self.command()?;
-        Some((command.selection.tenant, command.bytes))
+    fn command_bytes(&self) -> Option<usize> {
+        self.command().map(|command| command.bytes)
+    }
+
+    fn tenant(&self) -> Option<TenantId> {
+        match self {
+            Self::Publish(batch) => batch.publications.first().map(|first| first.tenant),
+            Self::Command(command) => Some(command.selection.tenant),
+            Self::CommandsLost(tenant, _) => Some(*tenant),
+            Self::CloseTenant(wave) => Some(wave.tenant),
+            Self::Rechecked(_)
+            | Self::Settings(_)
+            | Self::Bucket(..)
+            | Self::Probe(_)
+            | Self::Close { .. }
+            | Self::CloseMissed { .. }
+            | Self::CloseUnauthenticated(_)
+            | Self::Abandon(_)
+            | Self::Drain(_) => None,
+        }
+    }
+
+    fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Settings(_) | Self::Bucket(..) | Self::Probe(_) | Self::Abandon(_)
+        )
     }
 }
 

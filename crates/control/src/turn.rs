@@ -2,6 +2,7 @@
 //! and clock are outside: the node's thread has real ones, the simulator's are simulated.
 
 mod around;
+mod inputs;
 mod undelivered;
 
 use std::collections::VecDeque;
@@ -10,11 +11,13 @@ use ht_core::budget::Phase;
 use ht_core::shard::{Output, SessionKey, Shard};
 use ht_core::world::Turn;
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 
-use self::around::close_tenant;
 pub use self::around::{Around, Arrival, Entry, Newcomer, Read, Readable, Readiness, TurnLimits};
-use crate::input::Input;
 use crate::turn::undelivered::Undelivered;
+
+/// What may be taken and not matched of all tenants together, where one may have 1.
+pub const ALL: usize = 16;
 
 /// A shard, and its state between two turns.
 #[derive(Debug)]
@@ -31,6 +34,10 @@ pub struct ShardLoop<P> {
     /// So many connections are closed for this reason once what was placed before is delivered.
     closing: Option<(usize, Close)>,
     undelivered: Undelivered,
+    /// Tenants whose inputs were passed over.
+    passed_over: Vec<TenantId>,
+    /// There is room for some of them again.
+    has_room: bool,
 }
 
 impl<P: Readable> ShardLoop<P> {
@@ -46,6 +53,8 @@ impl<P: Readable> ShardLoop<P> {
             leaving: None,
             closing: None,
             undelivered: Undelivered::default(),
+            passed_over: Vec::new(),
+            has_room: false,
         }
     }
 
@@ -59,7 +68,11 @@ impl<P: Readable> ShardLoop<P> {
     #[must_use]
     pub fn has_work(&self) -> bool {
         let closes = self.leaving.is_some() && self.shard.has_unauthenticated();
-        closes || self.closing.is_some() || self.shard.has_work() || !self.ready.is_empty()
+        closes
+            || self.has_room
+            || self.closing.is_some()
+            || self.shard.has_work()
+            || !self.ready.is_empty()
     }
 
     /// A socket is ready for something; `note` records for what. Its connection is served when it
@@ -89,6 +102,7 @@ impl<P: Readable> ShardLoop<P> {
         let now = around.now();
         self.shard
             .fan_out(self.limits.writes, &mut Turn::new(now, around.world()));
+        self.look_for_room();
         self.shard.begin(Phase::CleanUp);
         self.shard.clean_up(&mut Turn::new(now, around.world()));
         self.shard.begin(Phase::Tick);
@@ -216,102 +230,6 @@ impl<P: Readable> ShardLoop<P> {
                 Some(arrival) => self.take_arrival(arrival, around),
                 None => return,
             }
-        }
-    }
-
-    /// If the inbox is empty, everything that was handed to the shard is in its queue. Returns
-    /// whether that is so.
-    fn note_handed(&mut self, around: &impl Around<P>) -> bool {
-        // First: what is sent later is not part of it.
-        let handed = around.handed();
-        let is_empty = !around.has_input() && self.closing.is_none();
-        if is_empty {
-            self.shard.note_gap(around.own_gap());
-            self.shard.handed(handed);
-        }
-        is_empty
-    }
-
-    fn take_inputs(&mut self, around: &mut impl Around<P>) {
-        let handed = around.handed();
-        for _ in 0..self.limits.inputs {
-            // Delivered before more is taken, so that the backlog is bounded here, too.
-            let backlog = self.shard.backlog();
-            self.undelivered.settle(backlog);
-            if backlog >= self.limits.inputs || self.undelivered.bytes >= self.limits.undelivered {
-                return;
-            }
-            if self.closing.is_none() {
-                let input = around.next_input();
-                // Afterwards: what was taken may be of after it.
-                self.shard.note_gap(around.own_gap());
-                let Some(input) = input else {
-                    self.shard.handed(handed);
-                    return;
-                };
-                self.take_input(input, around);
-            }
-            if !self.close_some(around) {
-                return;
-            }
-            around.input_done();
-        }
-    }
-
-    /// Closes connections, if an input said so. Returns false where this has to wait, also for
-    /// publications behind a command, which closing a connection does not deliver.
-    fn close_some(&mut self, around: &mut impl Around<P>) -> bool {
-        let Some((count, close)) = self.closing else {
-            return true;
-        };
-        if self.shard.has_tasks() {
-            return false;
-        }
-        self.closing = None;
-        around.closes();
-        let now = around.now();
-        self.shard
-            .close_some(count, close, &mut Turn::new(now, around.world()));
-        true
-    }
-
-    fn take_input<A: Around<P>>(&mut self, input: Input<A::Probe, A::Wave>, around: &mut A) {
-        match input {
-            Input::Publish(batch) => {
-                self.undelivered.add(batch.bytes);
-                self.shard.publish(batch.publications);
-            }
-            Input::Command(command) => {
-                self.undelivered.add(command.bytes);
-                self.shard.command(command);
-            }
-            Input::Rechecked(rechecked) => {
-                self.undelivered.add(0);
-                self.shard.rechecked(rechecked);
-            }
-            Input::CommandsLost(tenant, position) => {
-                self.undelivered.add(0);
-                self.shard.lose_commands(tenant, position);
-            }
-            Input::Settings(settings) => {
-                let now = around.now();
-                self.shard.reconfigure(*settings, now);
-            }
-            Input::Probe(probe) => around.probed(probe),
-            Input::Close { count, close } => self.closing = Some((count, close)),
-            Input::CloseMissed { gap, count, done } => {
-                let now = around.now();
-                let turn = &mut Turn::new(now, around.world());
-                let wave = self.shard.close_missed(&gap, count, turn);
-                around.wave_done(done, wave);
-            }
-            Input::CloseTenant(wave) => close_tenant(&mut self.shard, wave, around),
-            Input::CloseUnauthenticated(close) => self.leaving = Some(close),
-            Input::Abandon(key) => {
-                let now = around.now();
-                self.shard.abandon(key, &mut Turn::new(now, around.world()));
-            }
-            Input::Drain(close) => self.drain(close, around),
         }
     }
 

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod body;
+pub mod bucket;
 pub mod budget;
 pub mod command;
 pub mod grant;

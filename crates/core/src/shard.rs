@@ -18,6 +18,7 @@ mod gap;
 mod held;
 mod hold;
 mod lag;
+mod late;
 mod messages;
 mod postponed;
 mod queue;
@@ -116,6 +117,8 @@ pub struct Shard<P> {
     next_of_tenant: usize,
     /// Sessions whose clients know more of the log than this node.
     lag: Lag,
+    /// Where the next search for slow connections of a tenant begins.
+    next_late: usize,
     budget: Budget,
     /// Connections with input queued for processing, longest-queued first.
     behind: VecDeque<Behind>,
@@ -163,6 +166,7 @@ impl<P: Peer> Shard<P> {
             gaps: Gaps::default(),
             next_of_tenant: 0,
             lag: Lag::default(),
+            next_late: 0,
             budget: Budget::UNLIMITED,
             behind: VecDeque::new(),
             leaving: VecDeque::new(),
@@ -204,6 +208,7 @@ impl<P: Peer> Shard<P> {
     /// The rest of the phase is not limited: the node shuts down.
     pub fn begin_unlimited(&mut self) {
         self.budget.begin(u64::MAX, u64::MAX);
+        self.lanes.lift();
     }
 
     /// What is left of the budget of the phase.
@@ -346,6 +351,7 @@ impl<P: Peer> Shard<P> {
             .chain(unfinished.deadline())
             .chain(terms.deadline())
             .chain(lag.deadline())
+            .chain(lanes.deadline())
             // It is handed over within a moment, and nothing announces that.
             .chain((lanes.unhanded != 0).then_some(0))
             .min()

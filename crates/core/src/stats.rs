@@ -159,6 +159,7 @@ stats! {
     Counter permissions_changed, "Times that a command or a new answer of the API changed the permissions of a connection";
     Gauge connections_held, "Connections that are sent no publications until the API has answered about them again and they have caught up";
     Counter window_catch_ups, "Connections that were sent the publications that they missed while they were held";
+    Counter tenant_busy, "Connections closed because the deliveries of their tenant waited for too long";
     Counter gaps_told, "Events sent to clients about publications that they may have missed";
     Counter window_gaps, "Connections closed because the window no longer held what they missed";
     Counter recoveries by "outcome" RecoveryOutcome, "Requests of clients that were away for what they missed, answered, by outcome";

@@ -85,6 +85,8 @@ pub fn unchanged<T>(
         match &item.body {
             Kept::Entry(_) | Kept::Trimmed => {}
             Kept::Hole => return Err(Changed::Hole),
+            // Of another tenant, which may send many.
+            Kept::Command(command) if command.selection.tenant != grants.tenant() => {}
             Kept::Command(command) => {
                 units += command.selection.units();
                 if command.selection.means(candidate, &mut tested) {

@@ -4,11 +4,13 @@
 //! entries are written once, and readers use its length. So a reader sees what was appended up to
 //! some moment, in order and without a hole, and neither side blocks.
 
+mod beginning;
 mod quotas;
 mod reach;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod view;
 
 use std::collections::VecDeque;
@@ -22,7 +24,9 @@ use smallvec::SmallVec;
 
 use crate::command::Command;
 use crate::window::quotas::Quotas;
+use crate::window::trim::Owned;
 
+pub use crate::window::beginning::Beginning;
 pub use crate::window::reach::Reach;
 pub use crate::window::segment::{Key, Wanted};
 use crate::window::segment::{SEGMENT_ENTRIES, Segment};
@@ -55,43 +59,6 @@ const BYTES_PART: usize = 16;
 
 /// A segment is closed at this part of the bound of age, so that memory does not outlive it long.
 const AGE_PART: u64 = 4;
-
-/// Where the window of an epoch begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beginning {
-    /// The epoch: it names the positions in cursors.
-    pub epoch: Epoch,
-    /// What a position is greater by here than in the log. Positions grow within a process, also
-    /// where a later epoch has smaller ones.
-    pub base: u64,
-    /// The position of the last entry before the window.
-    pub start: u64,
-    /// Its check; none: it is not known.
-    pub check: Option<Check>,
-}
-
-impl Beginning {
-    /// The beginning of the log: no entry is before it.
-    #[must_use]
-    pub const fn of(epoch: Epoch) -> Self {
-        Self {
-            epoch,
-            base: 0,
-            start: 0,
-            check: Some(Check::NONE),
-        }
-    }
-
-    /// The same at another position of the process.
-    #[must_use]
-    pub const fn based(self, base: u64) -> Self {
-        Self {
-            base,
-            start: base,
-            ..self
-        }
-    }
-}
 
 /// An entry as the window keeps it.
 #[derive(Debug)]
@@ -153,31 +120,6 @@ pub struct Window<T> {
     /// knows everything since then finds everything later here. None: there was none.
     reach: Option<Reach>,
     quotas: Quotas,
-}
-
-#[derive(Debug)]
-struct Owned<T> {
-    segment: Arc<Segment<T>>,
-    bytes: usize,
-    since: u64,
-    /// How many of its entries were neither dropped nor trimmed.
-    live: usize,
-    /// The tenants of its entries, and what they are charged with for them.
-    tenants: SmallVec<[(TenantId, usize); 1]>,
-    /// Nothing is appended to it any more.
-    is_closed: bool,
-}
-
-impl<T> Owned<T> {
-    /// An entry of a tenant, of so many bytes.
-    fn charge(&mut self, tenant: TenantId, bytes: usize) {
-        self.bytes += bytes;
-        let mut known = self.tenants.iter_mut().rev();
-        match known.find(|(known, _)| *known == tenant) {
-            Some((_, charged)) => *charged += bytes,
-            None => self.tenants.push((tenant, bytes)),
-        }
-    }
 }
 
 impl<T: Clone> Window<T> {
@@ -336,56 +278,6 @@ impl<T: Clone> Window<T> {
     pub fn oldest_at(&self) -> Option<u64> {
         let first = self.segments.front()?.segment.get(self.gone)?;
         Some(first.at)
-    }
-
-    /// A tenant may have so many bytes; none: as many as there are. It loses its own oldest entries
-    /// beyond.
-    pub fn set_quota(&mut self, tenant: TenantId, bytes: Option<usize>) {
-        self.quotas.set(tenant, bytes);
-        if self.quotas.is_over(tenant) {
-            let is_changed = self.trim(tenant);
-            self.publish(is_changed);
-        }
-    }
-
-    /// The bytes of a tenant's entries.
-    #[must_use]
-    pub fn bytes_of(&self, tenant: TenantId) -> usize {
-        self.quotas.bytes_of(tenant)
-    }
-
-    /// How many entries were dropped because their tenants had too many bytes.
-    #[must_use]
-    pub fn trimmed(&self) -> u64 {
-        self.quotas.count
-    }
-
-    /// Drops the oldest entries of a tenant that has too many bytes, segment by segment. Their
-    /// positions and checks stay, for cursors of others. Returns whether a segment changed.
-    fn trim(&mut self, tenant: TenantId) -> bool {
-        let target = self.quotas.target(tenant);
-        let mut is_changed = false;
-        for index in 0..self.segments.len() {
-            if self.quotas.bytes_of(tenant) <= target {
-                break;
-            }
-            let from = if index == 0 { self.gone } else { 0 };
-            let owned = &mut self.segments[index];
-            let mut tenants = owned.tenants.iter();
-            let Some(at) = tenants.position(|(known, _)| *known == tenant) else {
-                continue;
-            };
-            let (_, bytes) = owned.tenants.remove(at);
-            let (segment, trimmed) = owned.segment.without(tenant, from);
-            (owned.segment, owned.is_closed) = (Arc::new(segment), true);
-            owned.bytes -= bytes;
-            owned.live -= trimmed.entries;
-            self.bytes -= bytes;
-            self.len -= trimmed.entries;
-            self.quotas.trim(tenant, bytes, &trimmed, self.start);
-            is_changed = true;
-        }
-        is_changed
     }
 
     /// Ensures an open segment with room for an entry of so many bytes. Returns false where the

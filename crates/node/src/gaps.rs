@@ -1,11 +1,13 @@
 //! Gaps of a node: publications that may not have reached it or a part of it.
 //! [`crate::recovery`] finds and closes the connections concerned.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ht_broker::MissedReason;
 use ht_control::gaps;
+use ht_proto::entry::TenantId;
 use ht_proto::label::Label;
 use ht_proto::server::GapCause;
 use tokio::sync::Notify;
@@ -99,6 +101,17 @@ pub(crate) struct Missing {
     pub(crate) cause: GapCause,
 }
 
+/// Gaps of one tenant each.
+#[derive(Debug, Default)]
+struct TenantGaps {
+    /// There are some that the shard does not know.
+    is_new: AtomicBool,
+    /// Those.
+    new: Mutex<Vec<(TenantId, u32)>>,
+    /// Those whose clients are to be told or closed: the numbers, and what may be missing.
+    missing: Mutex<BTreeMap<TenantId, (u32, Missing)>>,
+}
+
 /// The gaps of a node.
 #[derive(Debug)]
 pub(crate) struct Gaps {
@@ -106,6 +119,8 @@ pub(crate) struct Gaps {
     /// By shard: the last position up to which publications may be missing, and whether they may
     /// not have reached the node.
     missing: Vec<Mutex<Missing>>,
+    /// By shard: gaps of one tenant.
+    of_tenants: Vec<TenantGaps>,
     /// By shard: notified of a new gap.
     changed: Vec<Notify>,
     /// Whether clients are closed because of a gap.
@@ -120,6 +135,7 @@ impl Gaps {
         Self {
             numbers: gaps::Gaps::new(shards),
             missing: (0..shards).map(|_| Mutex::new(Missing::NOTHING)).collect(),
+            of_tenants: (0..shards).map(|_| TenantGaps::default()).collect(),
             changed: (0..shards).map(|_| Notify::new()).collect(),
             close: AtomicBool::new(true),
             counts: Labels::default(),
@@ -182,6 +198,37 @@ impl Gaps {
     /// Clients get no more cursors until they are told of a gap, which is not over yet.
     pub(crate) fn begin(&self) {
         self.numbers.note(|_| true);
+    }
+
+    /// Gaps of one tenant each that a shard does not know yet.
+    pub(crate) fn take_tenant_gaps(&self, shard: usize) -> Vec<(TenantId, u32)> {
+        let gaps = &self.of_tenants[shard];
+        if !gaps.is_new.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let mut new = lock(&gaps.new);
+        gaps.is_new.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *new)
+    }
+
+    /// A tenant of a shard with a gap of its own, its number, and what may be missing since that was
+    /// last taken.
+    pub(crate) fn take_missing_of_tenant(&self, shard: usize) -> Option<(TenantId, u32, Missing)> {
+        let (tenant, (number, missing)) = lock(&self.of_tenants[shard].missing).pop_first()?;
+        Some((tenant, number, missing))
+    }
+
+    /// Has the connections of a tenant in a shard that are open now closed, or their clients told.
+    pub(crate) fn note_tenant(&self, shard: usize, tenant: TenantId, missing: Missing) {
+        let gaps = &self.of_tenants[shard];
+        let number = self.numbers.next();
+        let mut all = lock(&gaps.missing);
+        let known = all.entry(tenant).or_insert((number, missing));
+        *known = (number, known.1.and(missing));
+        drop(all);
+        lock(&gaps.new).push((tenant, number));
+        gaps.is_new.store(true, Ordering::SeqCst);
+        self.changed[shard].notify_one();
     }
 
     /// Has the connections of these shards that are open now closed, or their clients told.

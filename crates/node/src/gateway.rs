@@ -1,19 +1,19 @@
 //! A running node: its parts, and how they are connected.
 
+mod tenants;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use ht_backend::{Backend, ForwardRules, Hook};
 use ht_broker::order::Order;
 use ht_broker::{Broker, Sequencer};
-use ht_control::tenants::changes::Changes;
-use ht_control::tenants::claims::Conflict;
 use ht_edge::listener::{InheritedSockets, Listener};
 use ht_edge::quotas::Quotas;
 use tokio_util::task::TaskTracker;
 
 use crate::charge::Charges;
-use crate::config::{Listen, ServerConfig, TenantConfig};
+use crate::config::{Listen, ServerConfig};
 use crate::heartbeat::Heartbeat;
 use crate::hooks::{HookCaller, HookSender, hook_queue};
 use crate::identity::Identity;
@@ -34,7 +34,7 @@ use crate::sequencer::NodeSequencer;
 use crate::services::{Service, Services, ShutdownStage};
 use crate::shards::Shards;
 use crate::tenants::Tenants;
-use crate::tenants::closer::{Cause, Closer};
+use crate::tenants::closer::Closer;
 use crate::window_file::WindowFile;
 
 /// A running node. It runs until it is [drained](Self::drain); if it is dropped instead, all
@@ -110,6 +110,11 @@ impl Gateway {
             services: Services::default(),
         };
         tracing::debug!(epoch = %gateway.sequencer.epoch(), "the order of publications begins");
+        for tenant in &config.tenants.list {
+            if let Some(id) = gateway.node.tenants.id(&tenant.name) {
+                gateway.set_limits(id, &tenant.limits);
+            }
+        }
         gateway.start_prober(&config).await;
         gateway.start_delivery(caller);
         gateway.start_upkeep();
@@ -164,31 +169,6 @@ impl Gateway {
         // Queued behind these: once it is taken they are in force.
         self.heartbeat().beat().await;
         Ok(())
-    }
-
-    /// Replaces the tenants, except for `main` where the node has an API itself. Clients of those that
-    /// are added or changed get what applies from their next handshake on. The connections of those
-    /// that are removed are closed in waves, and their APIs get no further call; those of suspended
-    /// ones are closed as well.
-    ///
-    /// # Errors
-    /// With everything that two of them claim. Nothing is changed then.
-    pub fn set_tenants(
-        &self,
-        tenants: Vec<TenantConfig>,
-    ) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
-        let (node, changes) = (&self.node, self.node.tenants.set(tenants)?);
-        let gone = changes.removed.iter().map(|it| (it, Cause::Removed));
-        let suspended = changes.suspended.iter().map(|it| (it, Cause::Suspended));
-        for (config, cause) in gone.chain(suspended) {
-            if let Some(id) = node.tenants.id(&config.name) {
-                node.leaving.add(id, cause);
-            }
-        }
-        if !changes.removed.is_empty() || !changes.suspended.is_empty() {
-            node.rechecks.wake();
-        }
-        Ok(changes)
     }
 
     /// The sequencer of the node.

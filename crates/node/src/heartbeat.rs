@@ -51,7 +51,7 @@ mod tests {
         let mut shards = [first.1, second.1];
         for shard in &mut shards {
             assert!(beat.as_mut().now_or_never().is_none(), "a shard is stuck");
-            let Some(Input::Probe(taken)) = shard.next() else {
+            let Some(Input::Probe(taken)) = shard.next(|_| false, false) else {
                 panic!("a probe");
             };
             taken.send(()).unwrap();

@@ -14,20 +14,27 @@
 //! it is emptied: the shard has missed publications, which is counted, logged and reported to its
 //! clients (see [`crate::sequencer`]). Inputs that are not publications are few and are never
 //! dropped.
+//!
+//! **A loud tenant costs no other its place.** While a shard has enough to do for one tenant, it takes
+//! the inputs of others that are behind ([`Receiver::next`]). Only publishers of a tenant that has its
+//! share of the queue or more wait for room ([`Sender::is_loud`]), and what does not fit is taken from
+//! the tenant that has most in it.
 
 mod bell;
 mod input;
+mod receiver;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ht_control::backlog::Backlog;
 use ht_core::command::Command;
+use ht_proto::entry::TenantId;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
@@ -35,6 +42,7 @@ use self::bell::Bell;
 pub(crate) use self::input::{
     Answered, Applicant, Arrival, Asked, Batch, Connection, Input, NewConnection, Wait,
 };
+pub(crate) use self::receiver::Receiver;
 
 /// A shard that takes nothing for this long is not waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -69,6 +77,7 @@ pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
         len: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
         taken: AtomicU64::new(0),
+        placed: AtomicU64::new(0),
         behind: AtomicBool::new(false),
         begun: Instant::now(),
         full_since: AtomicU64::new(0),
@@ -86,6 +95,7 @@ pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
         Receiver {
             queue,
             connections: next_connections,
+            passed_over: None,
         },
     )
 }
@@ -97,8 +107,9 @@ struct Queue {
     len: AtomicUsize,
     /// Bytes of the publications among them.
     bytes: AtomicUsize,
-    /// Inputs that the shard took.
+    /// Inputs that the shard took, and those that were placed.
     taken: AtomicU64,
+    placed: AtomicU64,
     /// The shard was too slow for a while, and publishers do not wait for it.
     behind: AtomicBool,
     begun: Instant,
@@ -118,6 +129,12 @@ struct Inputs {
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Inputs> {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An input was placed.
+    fn placed(&self, backlog: &Backlog<Input>) {
+        self.placed.fetch_add(1, Ordering::AcqRel);
+        self.count(backlog);
     }
 
     /// Updates the counts of the queue.
@@ -197,7 +214,7 @@ impl Sender {
         }
         // It is not a publication: nothing is missed because of it.
         drop(inputs.backlog.push(input));
-        self.queue.count(&inputs.backlog);
+        self.queue.placed(&inputs.backlog);
         drop(inputs);
         self.queue.bell.ring();
         Ok(())
@@ -213,7 +230,7 @@ impl Sender {
             return None;
         }
         let dropped = inputs.backlog.push(Input::Publish(batch));
-        self.queue.count(&inputs.backlog);
+        self.queue.placed(&inputs.backlog);
         let overflow = (!dropped.is_empty()).then_some(Overflow { inputs: dropped });
         if let Some(overflow) = &overflow {
             missed(overflow);
@@ -224,18 +241,19 @@ impl Sender {
     }
 
     /// Places a command behind all that was placed before. If too many of them are queued, returns
-    /// those of the tenant with most: the shard executes none, and closes its connections instead.
+    /// all of one tenant: the shard executes none, and closes the tenant's connections instead.
     pub(crate) fn command(&self, command: Arc<Command>) -> Result<Option<Overflow>, Ended> {
         let mut inputs = self.queue.lock();
         if inputs.ended {
             return Err(Ended);
         }
-        let own = Arc::clone(&command);
-        let instead = |last: &Input| Input::instead_of(last.command().unwrap_or(&own));
-        let lost = inputs
-            .backlog
-            .push_command(Input::Command(command), instead);
-        self.queue.count(&inputs.backlog);
+        let instead = |last: &Input| {
+            let last = last.command().unwrap_or(&command);
+            Input::CommandsLost(last.selection.tenant, last.position)
+        };
+        let command = Input::Command(Arc::clone(&command));
+        let lost = inputs.backlog.push_command(command, instead);
+        self.queue.placed(&inputs.backlog);
         drop(inputs);
         self.queue.bell.ring();
         Ok((!lost.is_empty()).then_some(Overflow { inputs: lost }))
@@ -244,6 +262,12 @@ impl Sender {
     /// Whether publishers should wait.
     pub(crate) fn is_full(&self) -> bool {
         self.queue.is_full() && !self.queue.behind.load(Ordering::Acquire)
+    }
+
+    /// Whether one of these tenants has its share of what is queued, or more.
+    pub(crate) fn is_loud(&self, mut tenants: impl Iterator<Item = TenantId>) -> bool {
+        let inputs = self.queue.lock();
+        tenants.any(|tenant| inputs.backlog.is_loud(tenant))
     }
 
     /// Whether the shard has little to do.
@@ -318,74 +342,6 @@ impl Permit<'_> {
     pub(crate) fn send(self, arrival: Arrival) {
         self.permit.send(arrival);
         self.bell.ring();
-    }
-}
-
-/// The receiver, held by the shard.
-pub(crate) struct Receiver {
-    queue: Arc<Queue>,
-    connections: mpsc::Receiver<Arrival>,
-}
-
-impl Receiver {
-    /// The next input, if there is one.
-    pub(crate) fn next(&mut self) -> Option<Input> {
-        let queue = &*self.queue;
-        if queue.len.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        let mut inputs = queue.lock();
-        let was_full = queue.is_full();
-        let input = inputs.backlog.pop()?;
-        queue.count(&inputs.backlog);
-        drop(inputs);
-        queue.taken.fetch_add(1, Ordering::AcqRel);
-        queue.recover();
-        if was_full {
-            queue.room.notify_waiters();
-        }
-        Some(input)
-    }
-
-    /// Whether there is an input.
-    pub(crate) fn has_input(&self) -> bool {
-        self.queue.len.load(Ordering::Acquire) != 0
-    }
-
-    /// The next connection, if there is one.
-    pub(crate) fn next_connection(&mut self) -> Option<Arrival> {
-        self.connections.try_recv().ok()
-    }
-
-    /// Announces that the shard is about to sleep. False: it must not, there is something to take.
-    pub(crate) fn may_sleep(&mut self) -> bool {
-        let asleep = &self.queue.bell.asleep;
-        asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if !self.has_input() && self.connections.is_empty() {
-            return true;
-        }
-        asleep.store(false, Ordering::Relaxed);
-        false
-    }
-
-    /// The shard is awake: it need not be woken.
-    pub(crate) fn awake(&self) {
-        self.queue.bell.asleep.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Receiver {
-    /// Nothing is placed any more, and publishers no longer wait.
-    fn drop(&mut self) {
-        let mut inputs = self.queue.lock();
-        inputs.ended = true;
-        let empty = Backlog::new(self.queue.bounds.bytes);
-        let left = std::mem::replace(&mut inputs.backlog, empty);
-        self.queue.count(&inputs.backlog);
-        drop(inputs);
-        drop(left);
-        self.queue.room.notify_waiters();
     }
 }
 

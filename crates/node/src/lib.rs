@@ -44,6 +44,7 @@ mod sequencer;
 mod services;
 mod shard;
 mod shards;
+mod shares;
 mod socket;
 mod tenants;
 mod tickets;

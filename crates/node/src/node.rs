@@ -1,6 +1,7 @@
 //! The shared state of a node. Each part gets those members of it that it uses.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ht_backend::{CallClock, CallTime};
 use ht_control::interest::InterestIndex;
@@ -29,6 +30,7 @@ use crate::loads::Loads;
 use crate::memory::{Memory, allowance};
 use crate::peers::Peers;
 use crate::permissions::Mailbox;
+use crate::shares::Shares;
 use crate::tenants::Tenants;
 use crate::tenants::closer::Leaving;
 use crate::tickets::Tickets;
@@ -39,6 +41,10 @@ use crate::window::NodeWindow;
 pub(crate) struct Node {
     /// Who has an API of its own.
     pub(crate) tenants: Arc<Tenants>,
+    /// What they may take.
+    pub(crate) shares: Shares,
+    /// When it began: the clock of all shards, whose tenants share buckets.
+    pub(crate) clock: Instant,
     /// Those of them whose connections are to be closed.
     pub(crate) leaving: Arc<Leaving>,
     /// Counters of the shards.
@@ -97,6 +103,8 @@ impl Node {
         let epoch = Epoch::from_random(Uuid::new_v4().as_fields().0);
         Self {
             tenants: Arc::default(),
+            shares: Shares::default(),
+            clock: Instant::now(),
             leaving: Arc::default(),
             totals: Arc::new(Totals::new(shards)),
             counters: Arc::default(),

@@ -71,25 +71,20 @@ impl Readiness {
         let guard = guard.and_then(|main| main.guard()).unwrap_or_default();
         let backend = guard.circuit_open.then(|| circuit_note(guard.unreachable));
         let backend = backend.map(str::to_owned);
-        let notes = backend.into_iter().chain(self.tenants_notes());
+        let notes = backend.into_iter().chain(self.tenants_note());
         let notes = notes.chain(self.delivery.lagging());
         notes.chain(self.window_note()).collect()
     }
 
-    /// Tenants whose API fails: a note each for the first ones.
-    fn tenants_notes(&self) -> Vec<String> {
+    /// How many tenants have an API that fails. Not which ones: every tenant may see this.
+    fn tenants_note(&self) -> Option<String> {
         let open = self.tenants.open_circuits();
-        let first = open.iter().take(TENANTS_NOTED);
-        let mut notes: Vec<_> = first
-            .map(|(name, is_unreachable)| {
-                format!("tenant {name}: {}", circuit_note(*is_unreachable))
-            })
-            .collect();
-        if open.len() > TENANTS_NOTED {
-            let more = open.len() - TENANTS_NOTED;
-            notes.push(format!("the same holds for {more} other tenants"));
-        }
-        notes
+        (open > 0).then(|| {
+            format!(
+                "tenants: the circuit breakers of {open} are open, because their APIs fail or cannot \
+                 be reached; no new client of theirs is admitted. The log names them"
+            )
+        })
     }
 
     /// The window dropped what clients need that come back in time.
@@ -107,9 +102,6 @@ impl Readiness {
         })
     }
 }
-
-/// Tenants whose API fails that are noted one by one.
-const TENANTS_NOTED: usize = 10;
 
 /// No beacon was sent: a command for every node would not wait for this one.
 const UNANNOUNCED: &str = "the node has not announced itself to the other nodes yet; it needs \

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use ht_broker::{Missed, MissedReason};
 use ht_control::waves::{GapWaves, WAVE};
 use ht_core::shard::{Gap, Wave};
-use ht_proto::entry::Position;
+use ht_proto::entry::{Position, TenantId};
 use ht_proto::label::Label;
 use ht_proto::server::GapCause;
 use ht_telemetry::throttle::Throttles;
@@ -89,6 +89,15 @@ impl GapReports {
         self.gaps.note(|index| index == shard, missing);
     }
 
+    /// The same of publications of one tenant.
+    pub(crate) fn tenant_missed(&self, shard: usize, tenant: TenantId, upto: u64) {
+        let missing = Missing {
+            upto,
+            cause: GapReason::ShardOverflow.cause(),
+        };
+        self.gaps.note_tenant(shard, tenant, missing);
+    }
+
     /// Counts and logs that.
     pub(crate) fn report_shard_missed(&self, shard: usize, cause: &str) {
         self.gaps.count(GapReason::ShardOverflow);
@@ -153,6 +162,7 @@ impl GapCloser {
                 missing = missing.and(self.gaps.take_missing(index));
                 let gap = Gap {
                     number,
+                    tenant: None,
                     upto: missing.upto,
                     cause: missing.cause,
                     close: self.gaps.closes().then_some(waves.close),
@@ -165,6 +175,39 @@ impl GapCloser {
                 if wave.finished && last() == number {
                     break;
                 }
+            }
+            while let Some(of_tenant) = self.gaps.take_missing_of_tenant(index) {
+                if !self.close_tenant(inbox, of_tenant, &waves).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tells the clients of one tenant, or closes them. False: the shard has ended.
+    async fn close_tenant(
+        &self,
+        inbox: &inbox::Sender,
+        (tenant, number, missing): (TenantId, u32, Missing),
+        waves: &GapWaves,
+    ) -> bool {
+        let gap = Gap {
+            number,
+            tenant: Some(tenant),
+            upto: missing.upto,
+            cause: missing.cause,
+            close: self.gaps.closes().then_some(waves.close),
+        };
+        let mut interval = tokio::time::interval(WAVE);
+        loop {
+            interval.tick().await;
+            let Some(wave) = close(inbox, gap, waves.count).await else {
+                return false;
+            };
+            let closed = u64::try_from(wave.closed).unwrap_or(u64::MAX);
+            self.gaps.count_closed(closed);
+            if wave.finished {
+                return true;
             }
         }
     }

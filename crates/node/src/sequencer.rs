@@ -1,5 +1,6 @@
 //! The sequencer: the only path to the shards. It orders and numbers what is published.
 
+mod behind;
 mod placing;
 mod probing;
 mod retained;
@@ -104,6 +105,9 @@ impl NodeSequencer {
                 What::Publication(publication, keys) => {
                     self.count(placed);
                     if !placed.duplicate {
+                        if !group.is_of(publication.tenant) {
+                            self.hand_on(std::mem::take(&mut group), &mut missed);
+                        }
                         let cursor = order.cursor(placed.position, entry.check);
                         group.add(publication.at(position, cursor), keys);
                     }
@@ -234,30 +238,9 @@ impl NodeSequencer {
         self.commands.matched(Ticket::At(position.get())).await
     }
 
-    /// A shard was so far behind that commands were dropped.
-    fn commands_lost(&self, index: usize, overflow: &Overflow) {
-        let mut count = 0u64;
-        for command in overflow.commands() {
-            self.commands.carried_out(command, 0);
-            count += 1;
-        }
-        self.counters
-            .commands_lost
-            .fetch_add(count, Ordering::Relaxed);
-        if let Some(suppressed) = self.throttles.allow("commands-lost") {
-            tracing::error!(
-                shard = index,
-                count,
-                suppressed,
-                "a thread is so far behind that commands were dropped: all its connections are \
-                 closed with 4002 permissions, so that nobody keeps what a command took. Send \
-                 commands more slowly, or give the node more cores"
-            );
-        }
-    }
-
-    /// Waits for shards that are behind, only those that the batch may concern. Every wait is
-    /// bounded, and nothing was placed yet.
+    /// Waits for shards that are behind, only those that the batch may concern, and only if it is of
+    /// a tenant that has its share of what they have to do. Every wait is bounded, and nothing was
+    /// placed yet.
     async fn back_pressure(&self, batch: &[Entry]) {
         if !self.shards.iter().any(inbox::Sender::is_full) {
             return;
@@ -269,8 +252,10 @@ impl NodeSequencer {
         let concerned = self.interest.hearing_any(rooms);
         let concerns_all = batch.iter().any(is_command);
         let concerned = |index| concerns_all || concerned.contains(index);
+        let is_loud = |shard: &inbox::Sender| shard.is_loud(batch.iter().map(|it| it.tenant));
         let shards = self.shards.iter().enumerate();
         let full = shards.filter(|(index, shard)| concerned(*index) && shard.is_full());
+        let full = full.filter(|(_, shard)| is_loud(shard));
         let rooms = full.map(|(index, shard)| async move {
             self.counters.back_pressure.fetch_add(1, Ordering::Relaxed);
             let holds_others = || {
@@ -292,23 +277,6 @@ impl NodeSequencer {
             }
         });
         join_all(rooms).await;
-    }
-
-    /// A shard was so far behind that it missed publications. Before it can take later ones, and
-    /// before others are ordered: a connection that is opened from here on missed none.
-    fn missed(&self, index: usize, overflow: &Overflow) {
-        let last = |batch: &Batch| batch.publications.last().map(|it| it.position);
-        let upto = overflow.batches().filter_map(last).max();
-        self.gaps.shard_missed(index, upto.unwrap_or(0));
-    }
-
-    fn report_missed(&self, index: usize, overflow: &Overflow) {
-        let batches = overflow.batches();
-        let count: usize = batches.map(|batch| batch.publications.len()).sum();
-        let counter = &self.counters.publications_missed;
-        counter.fetch_add(count as u64, Ordering::Relaxed);
-        let cause = format!("thread {index} is too far behind: {count} publications were dropped");
-        self.gaps.report_shard_missed(index, &cause);
     }
 
     /// Counts a trigger.

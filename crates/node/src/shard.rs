@@ -11,6 +11,7 @@ use ht_control::turn::{Around, Entry, Newcomer, Readable as _, ShardLoop, TurnLi
 use ht_core::recheck::Recheck;
 use ht_core::shard::{Admission, SessionKey, Shard, Wave, Welcome};
 use ht_edge::permits::ConnectionPermit;
+use ht_proto::entry::TenantId;
 use ht_proto::token;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
@@ -53,7 +54,7 @@ pub(crate) fn start(
             inbox: receiver,
             outside,
             gaps: Arc::clone(&node.gaps),
-            clock: Instant::now(),
+            clock: node.clock,
         },
     };
     let builder = std::thread::Builder::new().name(format!("shard-{index}"));
@@ -200,8 +201,16 @@ impl Around<Socket> for ShardAround {
         self.inbox.has_input()
     }
 
-    fn next_input(&mut self) -> Option<Input> {
-        self.inbox.next()
+    fn next_input(
+        &mut self,
+        is_full: impl Fn(TenantId) -> bool,
+        has_others: bool,
+    ) -> Option<Input> {
+        self.inbox.next(is_full, has_others)
+    }
+
+    fn passed_over(&self) -> Option<Vec<TenantId>> {
+        self.inbox.passed_over()
     }
 
     fn next_arrival(&mut self) -> Option<Arrival> {
@@ -279,6 +288,10 @@ impl Around<Socket> for ShardAround {
 
     fn own_gap(&self) -> u32 {
         self.gaps.of_shard(self.outside.index)
+    }
+
+    fn tenant_gaps(&mut self) -> Vec<(TenantId, u32)> {
+        self.gaps.take_tenant_gaps(self.outside.index)
     }
 
     fn answered(&mut self, answered: Box<Answered>, socket: &mut Socket) -> Welcome {

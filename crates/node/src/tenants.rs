@@ -291,17 +291,11 @@ impl Tenants {
         })
     }
 
-    /// The tenants besides the node's own `main` whose circuit is open, and whether their API cannot
-    /// be reached.
-    pub(crate) fn open_circuits(&self) -> Vec<(TenantName, bool)> {
+    /// How many tenants, besides the node's own `main`, have an API whose circuit is open.
+    pub(crate) fn open_circuits(&self) -> usize {
         let all = self.all().into_iter().filter(|tenant| !tenant.is_of_node());
-        let open = all.filter_map(|tenant| {
-            let guard = tenant.guard().filter(|guard| guard.circuit_open)?;
-            Some((tenant.name().clone(), guard.unreachable))
-        });
-        let mut open: Vec<_> = open.collect();
-        open.sort_unstable();
-        open
+        let guards = all.filter_map(|tenant| tenant.guard());
+        guards.filter(|guard| guard.circuit_open).count()
     }
 
     /// The background work of `main`'s API, and of those that tenants use. Those that nobody has used

@@ -208,6 +208,11 @@ impl NodeWindow {
         }
     }
 
+    /// A tenant may have so many bytes in it; none: as many as there are.
+    pub(crate) fn set_quota(&self, tenant: TenantId, bytes: Option<usize>) {
+        self.lock().set_quota(tenant, bytes);
+    }
+
     /// Drops what is too old.
     pub(crate) fn expire(&self) {
         let now = self.now();

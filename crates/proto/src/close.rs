@@ -36,6 +36,7 @@ enum Why {
     MessageTimeout,
     Permissions,
     ConnectionsPerUser,
+    TenantBusy,
     Suspended,
     TooManyMessages,
     Refused,
@@ -66,6 +67,8 @@ impl Close {
     pub const PERMISSIONS: Self = Self::new(Why::Permissions);
     /// The user has the maximum number of connections. 4100 `connections-per-user`.
     pub const CONNECTIONS_PER_USER: Self = Self::new(Why::ConnectionsPerUser);
+    /// The clients of the tenant are sent more than it may, and this one is slow. 4101 `tenant-busy`.
+    pub const TENANT_BUSY: Self = Self::new(Why::TenantBusy);
     /// The tenant that the client belongs to is not served for now. 4102 `suspended`.
     pub const SUSPENDED: Self = Self::new(Why::Suspended);
     /// The client exceeds a rate limit. 4200 `too-many-messages`.
@@ -76,7 +79,7 @@ impl Close {
     pub const AUTHENTICATE: Self = Self::new(Why::Authenticate);
 
     /// Every reason, for tests and documents.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NORMAL,
         Self::IDLE,
         Self::RESTART,
@@ -88,6 +91,7 @@ impl Close {
         Self::MESSAGE_TIMEOUT,
         Self::PERMISSIONS,
         Self::CONNECTIONS_PER_USER,
+        Self::TENANT_BUSY,
         Self::SUSPENDED,
         Self::TOO_MANY_MESSAGES,
         Self::REFUSED,
@@ -119,6 +123,7 @@ impl Close {
             Why::NoPong => 4001,
             Why::MessageTimeout | Why::Permissions => 4002,
             Why::ConnectionsPerUser => 4100,
+            Why::TenantBusy => 4101,
             Why::Suspended => 4102,
             Why::TooManyMessages => 4200,
             Why::Refused => 4300,
@@ -141,6 +146,7 @@ impl Close {
             Why::MessageTimeout => "message-timeout",
             Why::Permissions => "permissions",
             Why::ConnectionsPerUser => "connections-per-user",
+            Why::TenantBusy => "tenant-busy",
             Why::Suspended => "suspended",
             Why::TooManyMessages => "too-many-messages",
             Why::Refused => "refused",
@@ -213,6 +219,7 @@ mod tests {
             (4002, "message-timeout", Advice::Soon),
             (4002, "permissions", Advice::Soon),
             (4100, "connections-per-user", Advice::Later),
+            (4101, "tenant-busy", Advice::Later),
             (4102, "suspended", Advice::Later),
             (4200, "too-many-messages", Advice::Never),
             (4300, "refused", Advice::SignIn),

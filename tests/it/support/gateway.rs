@@ -223,6 +223,11 @@ impl Gateway {
         self.internal.as_ref().expect("a started gateway")
     }
 
+    /// Its own folder.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

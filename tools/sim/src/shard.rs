@@ -46,6 +46,8 @@ pub(crate) struct SimAround {
     now: u64,
     pub(crate) outside: Outside,
     inbox: Backlog<Told>,
+    /// Everything that is left in it was passed over.
+    has_passed_over: bool,
     /// When the last input was sent.
     told_at: u64,
     pub(crate) newcomers: VecDeque<SimArrival>,
@@ -92,8 +94,16 @@ impl Charge for Told {
         self.input.bytes()
     }
 
-    fn command_bytes(&self) -> Option<(TenantId, usize)> {
+    fn command_bytes(&self) -> Option<usize> {
         self.input.command_bytes()
+    }
+
+    fn tenant(&self) -> Option<TenantId> {
+        self.input.tenant()
+    }
+
+    fn may_pass(&self) -> bool {
+        self.input.may_pass()
     }
 }
 
@@ -114,6 +124,7 @@ impl SimShard {
                 now: 0,
                 outside,
                 inbox: Backlog::new(inbox_bytes),
+                has_passed_over: false,
                 told_at: 0,
                 newcomers: VecDeque::new(),
                 gap: 0,
@@ -132,30 +143,26 @@ impl SimShard {
 
     /// Sends a message to the shard. Returns what it misses for it.
     pub(crate) fn tell(&mut self, input: SimInput, now: u64) -> Vec<SimInput> {
+        self.around.has_passed_over = false;
         let missed = self.around.inbox.push(Told { input, at: now });
         missed.into_iter().map(|told| told.input).collect()
     }
 
-    /// Sends a command to the shard. Returns commands that do not fit, in whose place something else
-    /// is, unless a planted bug has nothing there.
+    /// Sends a command to the shard. Returns commands that do not fit; `instead` is in their place.
     pub(crate) fn command(
         &mut self,
         command: Arc<Command>,
-        is_silent: bool,
+        instead: impl Fn(&Command) -> SimInput,
         at: u64,
     ) -> Vec<SimInput> {
-        let own = Arc::clone(&command);
-        let told = Told {
-            input: Input::Command(command),
-            at,
+        self.around.has_passed_over = false;
+        let instead = |last: &Told| {
+            let last = last.input.command().unwrap_or(&command);
+            let input = instead(last);
+            Told { input, at }
         };
-        let instead = |last: &Told| Told {
-            input: match is_silent {
-                true => Input::Probe(()),
-                false => Input::instead_of(last.input.command().unwrap_or(&own)),
-            },
-            at,
-        };
+        let input = Input::Command(Arc::clone(&command));
+        let told = Told { input, at };
         let lost = self.around.inbox.push_command(told, instead);
         lost.into_iter().map(|told| told.input).collect()
     }
@@ -248,7 +255,11 @@ impl Around<Socket> for SimAround {
         !self.inbox.is_empty()
     }
 
-    fn next_input(&mut self) -> Option<SimInput> {
+    fn next_input(
+        &mut self,
+        is_full: impl Fn(TenantId) -> bool,
+        has_others: bool,
+    ) -> Option<SimInput> {
         if let Some(haste) = self.haste {
             let mut inputs: Vec<_> = std::iter::from_fn(|| self.inbox.pop()).collect();
             inputs.sort_by_key(|told| match haste {
@@ -260,9 +271,15 @@ impl Around<Socket> for SimAround {
                 assert!(missed.is_empty(), "they had room before");
             }
         }
-        let told = self.inbox.pop()?;
+        let told = self.inbox.pop_unless(is_full, has_others);
+        self.has_passed_over = told.is_none() && !self.inbox.is_empty();
+        let told = told?;
         self.told_at = told.at;
         Some(told.input)
+    }
+
+    fn passed_over(&self) -> Option<Vec<TenantId>> {
+        self.has_passed_over.then(|| self.inbox.tenants().collect())
     }
 
     fn next_arrival(&mut self) -> Option<SimArrival> {

@@ -4,6 +4,7 @@ use ht_core::peer::Peer;
 use ht_core::recheck::Recheck;
 use ht_core::shard::{Handshake, SessionKey, Shard, Wave, Welcome};
 use ht_core::world::{Turn, World};
+use ht_proto::entry::TenantId;
 use ht_proto::token::Token;
 
 use crate::input::{Input, TenantWave};
@@ -18,9 +19,10 @@ pub struct TurnLimits {
     pub reads: usize,
     /// Writes of a fan-out, or other work of it.
     pub writes: usize,
-    /// Publications that are taken.
+    /// Publications that are taken, and of one tenant not matched before no more of it are taken.
     pub inputs: usize,
-    /// Bytes of publications that are taken and not matched before no more are taken.
+    /// Bytes of publications of one tenant that are taken and not matched before no more of it are
+    /// taken. Of all tenants [`ALL`](super::ALL) times as many.
     pub undelivered: usize,
     /// Connections that are taken.
     pub opens: usize,
@@ -126,8 +128,17 @@ pub trait Around<P> {
     /// Whether there is an input.
     fn has_input(&self) -> bool;
 
-    /// Takes the next input.
-    fn next_input(&mut self) -> Option<Input<Self::Probe, Self::Wave>>;
+    /// Takes the next input, but passes over those of tenants of which the shard has enough; see
+    /// [`Backlog::pop_unless`](crate::backlog::Backlog::pop_unless).
+    fn next_input(
+        &mut self,
+        is_full: impl Fn(TenantId) -> bool,
+        has_others: bool,
+    ) -> Option<Input<Self::Probe, Self::Wave>>;
+
+    /// If nothing was placed since [`Self::next_input`] returned none: the tenants that were passed
+    /// over.
+    fn passed_over(&self) -> Option<Vec<TenantId>>;
 
     /// Takes the next connection, or the next answer.
     fn next_arrival(&mut self) -> Option<Arrival<Self::Connection, Self::Answer>>;
@@ -158,6 +169,12 @@ pub trait Around<P> {
     /// The number of the last gap that concerns connections of this shard. Of after a gap nothing is
     /// handed to the shard before this is its number.
     fn own_gap(&self) -> u32;
+
+    /// Gaps that concern connections of one tenant of this shard, since the last call. Of after such a
+    /// gap nothing of the tenant is handed to the shard before it is among them.
+    fn tenant_gaps(&mut self) -> Vec<(TenantId, u32)> {
+        Vec::new()
+    }
 
     /// The API has answered about a session, which has this socket. Returns its first message.
     fn answered(&mut self, answer: Self::Answer, peer: &mut P) -> Welcome;

@@ -147,7 +147,7 @@ impl<P: Peer> Shard<P> {
         let id = self.sessions.find(key)?;
         // Earlier publications are sent before the reply.
         self.lanes.enter(self.tenant_of(id));
-        self.gather_queued();
+        self.gather_queued(turn.now);
         self.flush_connection(id, turn);
         let session = self.sessions.get(id.index())?;
         if matches!(session.stage, Stage::Closing { deaf: true, .. }) {

@@ -188,7 +188,7 @@ impl<P: Peer> Shard<P> {
         };
         let mut upto = hold.upto;
         let replay = hold.replay.take();
-        let result = self.replay(id, &mut upto, until, replay.as_deref());
+        let result = self.replay(id, (&mut upto, until), replay.as_deref(), turn.now);
         if let Some(hold) = self.holds.get_mut(key) {
             hold.replay = replay;
         }
@@ -241,10 +241,11 @@ impl<P: Peer> Shard<P> {
     fn replay(
         &mut self,
         id: ConnectionId,
-        upto: &mut u64,
-        until: u64,
+        (upto, until): (&mut u64, u64),
         replay: Option<&Replay>,
+        now: u64,
     ) -> Result<Reached, Broken> {
+        let is_untold = self.is_untold(id);
         let Self {
             sessions,
             registry,
@@ -255,10 +256,8 @@ impl<P: Peer> Shard<P> {
             deflater,
             scratch,
             tail,
-            gaps,
             ..
         } = self;
-        let is_untold = gaps.is_untold(id.index());
         let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
         let Stage::Open { grants, .. } = &session.stage else {
             return Ok(Reached::End);
@@ -293,7 +292,7 @@ impl<P: Peer> Shard<P> {
             stats,
             tally: tallies.of(tenant),
         };
-        let (mut examined, mut hits) = (0, Vec::new());
+        let (mut examined, mut messages, mut hits) = (0, 0, Vec::new());
         let wanted_rooms = wanted.as_ref().map_or(0, Wanted::len);
         budget.spend(cost::want(wanted_rooms));
         let mut reached = Ok(Reached::End);
@@ -346,6 +345,7 @@ impl<P: Peer> Shard<P> {
                 break;
             }
             let sent = sender.send(&mut writer, publication, &hits, &mut 0);
+            messages += hits.len();
             hits.clear();
             let is_slow = writer.session.outbox.is_some();
             let sent = sent.and_then(|()| if is_slow { writer.flush() } else { Ok(()) });
@@ -359,6 +359,7 @@ impl<P: Peer> Shard<P> {
         let Writer { scratch, bytes, .. } = writer;
         self.budget.spend(cost::write(bytes));
         self.recycle(scratch);
+        self.lanes.current.pay(messages, bytes, now);
         reached
     }
 

@@ -8,6 +8,7 @@
 use ht_frame::{Deflater, Event};
 use ht_proto::client::{ClientMessage, RequestId};
 use ht_proto::cursor::{Cursor, Part};
+use ht_proto::entry::TenantId;
 use ht_proto::hook::Hook;
 use ht_proto::server::{self, Feature};
 use smallvec::SmallVec;
@@ -110,7 +111,14 @@ impl<P: Peer> Shard<P> {
     /// Everything up to this position was queued, by [`Self::publish`] or [`Self::command`], or does
     /// not concern this shard.
     pub fn handed(&mut self, position: u64) {
-        self.lanes.handed(position);
+        self.lanes.handed_but(position, &[]);
+        self.list_all_unhanded();
+    }
+
+    /// The same, but for the publications and commands of these tenants, of which some are still to
+    /// be queued.
+    pub fn handed_but(&mut self, position: u64, tenants: &[TenantId]) {
+        self.lanes.handed_but(position, tenants);
         self.list_all_unhanded();
     }
 
@@ -123,7 +131,7 @@ impl<P: Peer> Shard<P> {
     /// The cursor of a client that was sent what was matched so far, apart from what is pending; none
     /// where it has yet to be told that something is missing.
     pub(super) fn cursor(&self, id: ConnectionId) -> Option<Cursor> {
-        (!self.gaps.is_untold(id.index())).then(|| self.reached(id))
+        (!self.is_untold(id)).then(|| self.reached(id))
     }
 
     /// The same, whatever is missing.
@@ -230,7 +238,7 @@ impl<P: Peer> Shard<P> {
             ..
         } = self;
         let fan_out = &lanes.current;
-        let is_untold = gaps.is_untold(id.index());
+        let is_untold = gaps.is_untold(id.index(), fan_out.gap);
         let unfinished = fan_out.unfinished();
         let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
         let Pending { first, last } = std::mem::replace(&mut session.pending, Pending::EMPTY);

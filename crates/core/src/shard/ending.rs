@@ -80,7 +80,7 @@ impl<P: Peer> Shard<P> {
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         let before = self.lanes.enter(self.tenant_of(id));
-        self.gather_queued();
+        self.gather_queued(turn.now);
         self.flush_connection(id, turn);
         self.lanes.enter(before);
         let session = self.sessions.get(id.index());

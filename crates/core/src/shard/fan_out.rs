@@ -18,6 +18,8 @@ pub(super) mod writer;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ht_proto::entry::TenantId;
+
 use crate::budget::cost;
 use crate::connection::ConnectionId;
 use crate::peer::Peer;
@@ -91,6 +93,18 @@ impl<P: Peer> Shard<P> {
         self.lanes.backlog()
     }
 
+    /// Whether there may be several tenants, or one waits for its bucket.
+    #[must_use]
+    pub fn takes_turns(&self) -> bool {
+        !self.lanes.is_simple()
+    }
+
+    /// The same of one tenant.
+    #[must_use]
+    pub fn backlog_of(&self, tenant: TenantId) -> usize {
+        self.lanes.backlog_of(tenant)
+    }
+
     /// Whether anything but publications is queued: what is behind it is matched when it is done, so
     /// a connection that is closed before misses that.
     #[must_use]
@@ -103,16 +117,19 @@ impl<P: Peer> Shard<P> {
     /// exceeds it: one room with all its matches, or all deliveries of one connection. Tenants have
     /// their turns by what their deliveries cost.
     pub fn fan_out(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) {
-        if self.lanes.is_alone() {
+        if self.lanes.is_simple() {
             self.fan_out_lane(writes_max, turn);
             return;
         }
         let mut writes = 0;
-        while writes < writes_max && !self.budget.is_spent() && self.lanes.next_turn() {
+        while writes < writes_max && !self.budget.is_spent() && self.lanes.next_turn(turn.now) {
             let before = self.budget.total();
             writes += self.fan_out_lane(QUANTUM.min(writes_max - writes), turn);
             let units = self.budget.total() - before;
             self.lanes.charge(units / cost::WRITE);
+        }
+        if !self.lanes.late.is_empty() {
+            self.relieve_late(turn);
         }
     }
 
@@ -124,9 +141,12 @@ impl<P: Peer> Shard<P> {
         let mut writes = 0;
         while writes < writes_max && self.lanes.current.has_work() && !self.budget.is_spent() {
             writes += if self.lanes.current.is_written() {
+                if self.lanes.current.must_wait() {
+                    break;
+                }
                 let work = if self.lanes.current.has_publications() {
                     // Matching is work, too, even without subscribers.
-                    1 + self.gather() / ROOMS_PER_WRITE
+                    1 + self.gather_and_pay(turn.now) / ROOMS_PER_WRITE
                 } else {
                     self.carry_out(turn)
                 };
@@ -156,14 +176,15 @@ impl<P: Peer> Shard<P> {
     /// Matches queued publications of the current lane before a client is answered, up to [`BARRIER`] rounds of
     /// [`Self::gather`]: so the reply is sent after what was published before the request, unless
     /// the shard is further behind than that.
-    pub(super) fn gather_queued(&mut self) {
+    pub(super) fn gather_queued(&mut self, now: u64) {
         for _ in 0..BARRIER {
             let lane = &self.lanes.current;
             let hits = lane.hits.len() - lane.before;
-            if !lane.has_publications() || hits >= HITS || lane.bytes >= MATCHED {
+            let is_full = hits >= HITS || lane.bytes >= MATCHED;
+            if !lane.has_publications() || is_full || lane.is_dry {
                 return;
             }
-            self.gather();
+            self.gather_and_pay(now);
         }
     }
 
@@ -172,7 +193,7 @@ impl<P: Peer> Shard<P> {
     pub(crate) fn gather_all(&mut self) {
         for tenant in self.lanes.tenants() {
             self.lanes.enter(tenant);
-            self.gather_queued();
+            self.gather_queued(0);
         }
     }
 
@@ -195,7 +216,11 @@ impl<P: Peer> Shard<P> {
             // Another lane may have had its turn since.
             registry.resume_publication(fan_out.pass, position, tenant);
         }
-        let (mut looked, hits, max) = (0, fan_out.hits.len(), fan_out.before + HITS);
+        let (mut looked, hits) = (0, fan_out.hits.len());
+        let max = match &fan_out.bucket {
+            None => fan_out.before + HITS,
+            Some(bucket) => hits + bucket.at_once(HITS),
+        };
         // What is behind a command is matched when the command is done.
         'queue: while let Some(Item::Publications(batch)) = fan_out.queue.front() {
             let (at, before) = (slot(fan_out.batches.len()), fan_out.hits.len());

@@ -8,12 +8,12 @@
 //! reconnects meanwhile.
 
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 use ht_proto::server::{self, GapCause};
 
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
 use crate::recheck::RecheckReason;
-use crate::session::Stage;
 use crate::shard::Shard;
 use crate::shard::queue::Item;
 use crate::window::{Kept, Wanted};
@@ -69,10 +69,11 @@ impl Gaps {
     }
 
     /// Whether the client of the connection in this slot may have missed publications and was not
-    /// told yet.
+    /// told yet. `own`: the last gap of its tenant alone.
     #[inline]
-    pub(super) fn is_untold(&self, slot: usize) -> bool {
-        self.known != 0 && self.slot(slot).told < self.known
+    pub(super) fn is_untold(&self, slot: usize, own: u32) -> bool {
+        let known = self.known.max(own);
+        known != 0 && self.slot(slot).told < known
     }
 
     /// The client of the connection in this slot was told of a gap, or missed nothing of it.
@@ -81,10 +82,10 @@ impl Gaps {
         slot.told = slot.told.max(number);
     }
 
-    /// The connection in this slot was sent nothing yet.
-    pub(super) fn missed_nothing(&mut self, slot: usize) {
-        if self.is_untold(slot) {
-            self.told(slot, self.known);
+    /// The connection in this slot was sent nothing yet. `own`: the last gap of its tenant alone.
+    pub(super) fn missed_nothing(&mut self, slot: usize, own: u32) {
+        if self.is_untold(slot, own) {
+            self.told(slot, self.known.max(own));
         }
     }
 
@@ -104,6 +105,8 @@ impl Gaps {
 pub struct Gap {
     /// Its number. Gaps are numbered by the caller, from 1.
     pub number: u32,
+    /// Whose clients are concerned; none: those of all tenants.
+    pub tenant: Option<TenantId>,
     /// Publications up to this position may be missing.
     pub upto: u64,
     /// Why.
@@ -136,6 +139,27 @@ impl<P: Peer> Shard<P> {
         self.gaps.known = self.gaps.known.max(number);
     }
 
+    /// The same of connections of this tenant alone.
+    pub fn note_gap_of(&mut self, tenant: TenantId, number: u32) {
+        // Without a lane it has no connections.
+        if self.lanes.get(tenant).is_some() {
+            let lane = self.lanes.get_mut(tenant);
+            lane.gap = lane.gap.max(number);
+        }
+    }
+
+    /// Whether the client of a session may have missed publications and was not told yet.
+    pub(super) fn is_untold(&self, id: ConnectionId) -> bool {
+        let own = self.lanes.gap_of(self.tenant_of(id));
+        self.gaps.is_untold(id.index(), own)
+    }
+
+    /// The client of a session was sent nothing yet, so it missed nothing.
+    pub(super) fn missed_nothing(&mut self, id: ConnectionId) {
+        let own = self.lanes.gap_of(self.tenant_of(id));
+        self.gaps.missed_nothing(id.index(), own);
+    }
+
     /// Closes up to `count` admitted connections that opened before a gap, each after its earlier
     /// publications, or tells their clients. Several gaps are one: a connection is closed once, for
     /// the last of them. Call it again until it is finished.
@@ -161,7 +185,7 @@ impl<P: Peer> Shard<P> {
             let index = self.gaps.next % slots;
             self.gaps.next = index + 1;
             self.gaps.examined += 1;
-            if !self.missed(index, gap.number) {
+            if !self.missed(index, gap) {
                 continue;
             }
             let id = ConnectionId(u32::try_from(index).expect("keys were given as u32"));
@@ -213,7 +237,7 @@ impl<P: Peer> Shard<P> {
                 }
             }
             // It was sent nothing yet, so it missed nothing.
-            Some(_) if self.holds.is_newcomer(key) => self.gaps.missed_nothing(id.index()),
+            Some(_) if self.holds.is_newcomer(key) => self.missed_nothing(id),
             Some(_) | None => {
                 self.gaps.told(id.index(), number);
                 self.put_gap(id, cause, turn);
@@ -252,9 +276,10 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Whether an admitted connection is in this slot that opened before the gap.
-    fn missed(&self, index: usize, number: u32) -> bool {
+    fn missed(&self, index: usize, gap: &Gap) -> bool {
         let session = self.sessions.get(index);
-        let is_open = session.is_some_and(|known| matches!(known.stage, Stage::Open { .. }));
-        is_open && self.gaps.slot(index).queued < number
+        let tenant = session.and_then(|known| known.tenant());
+        let is_meant = tenant.is_some() && (gap.tenant.is_none() || gap.tenant == tenant);
+        is_meant && self.gaps.slot(index).queued < gap.number
     }
 }

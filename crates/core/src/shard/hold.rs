@@ -315,7 +315,7 @@ impl<P: Peer> Shard<P> {
         self.list_catching(key);
         if is_newcomer {
             // It was sent nothing yet, so it missed nothing.
-            self.gaps.missed_nothing(key.slot as usize);
+            self.missed_nothing(ConnectionId(key.slot));
             self.greet(ConnectionId(key.slot), welcome, false, turn);
         }
     }

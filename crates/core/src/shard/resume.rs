@@ -230,8 +230,7 @@ impl<P: Peer> Shard<P> {
         if replayed.is_err() {
             replay.floors.clear();
         }
-        let is_kept =
-            (replay.is_whole || !matches!(replayed, Ok(1..))) && !self.gaps.is_untold(id.index());
+        let is_kept = (replay.is_whole || !matches!(replayed, Ok(1..))) && !self.is_untold(id);
         let answer = Recovery {
             request_id: &replay.request_id,
             replayed,

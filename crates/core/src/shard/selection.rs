@@ -130,7 +130,7 @@ impl<P: Peer> Shard<P> {
             return;
         };
         self.lanes.enter(self.tenant_of(id));
-        self.gather_queued();
+        self.gather_queued(turn.now);
         self.flush_connection(id, turn);
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;

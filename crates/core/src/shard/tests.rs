@@ -18,6 +18,7 @@ mod identity;
 mod keepalive;
 mod kit;
 mod lanes;
+mod late;
 mod leaving;
 mod messages;
 pub(crate) mod model;

@@ -44,10 +44,11 @@ fn publish(sender: &Sender, position: u64) -> Option<Overflow> {
 
 /// The positions of what is taken; 0 is an input that is not a publication.
 fn take(receiver: &mut Receiver) -> Option<u64> {
-    let input = receiver.next()?;
+    let input = receiver.next(|_| false, false)?;
     Some(match input {
         Input::Publish(batch) => batch.publications[0].position,
         Input::Settings(_)
+        | Input::Bucket(..)
         | Input::Probe(_)
         | Input::Close { .. }
         | Input::CloseMissed { .. }

@@ -118,7 +118,7 @@ impl Setting {
     /// The next answer to a shard.
     async fn answer(&mut self, shard: usize) -> Arc<Rechecked> {
         loop {
-            if let Some(Input::Rechecked(rechecked)) = self.shards[shard].next() {
+            if let Some(Input::Rechecked(rechecked)) = self.shards[shard].next(|_| false, false) {
                 return rechecked;
             }
             tokio::time::sleep(MS).await;

@@ -89,7 +89,7 @@ async fn take(receivers: &mut [Receiver]) {
     loop {
         tokio::time::sleep(Duration::from_millis(1)).await;
         for receiver in &mut *receivers {
-            while let Some(input) = receiver.next() {
+            while let Some(input) = receiver.next(|_| false, false) {
                 if let Input::Probe(taken) = input {
                     let _ = taken.send(());
                 }

@@ -3,7 +3,7 @@
 use ht_core::publication::Publication;
 use ht_core::window::Key;
 use ht_proto::cursor::Check;
-use ht_proto::entry::{Body, Entry, Position};
+use ht_proto::entry::{Body, Entry, Position, TenantId};
 use ht_proto::room::Room;
 use ht_proto::tenant::Scoped;
 use ht_proto::trigger::Trigger;
@@ -80,6 +80,12 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Whether it may have a publication of this tenant: all are of one.
+    pub(super) fn is_of(&self, tenant: TenantId) -> bool {
+        let first = self.publications.first();
+        first.is_none_or(|first| first.tenant == tenant)
+    }
+
     pub(super) fn add(&mut self, publication: Publication, keys: Keys) {
         self.publications.push(publication);
         self.keys.extend(keys);

@@ -16,6 +16,7 @@ use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::sequencer;
 use tokio::time::Instant;
 
+mod loud;
 mod retained;
 
 use super::*;
@@ -61,7 +62,7 @@ fn two_shards() -> (Node, NodeSequencer, [Receiver; 2]) {
 /// The positions of what a shard takes.
 fn taken(shard: &mut Receiver) -> Vec<u64> {
     let mut positions = Vec::new();
-    while let Some(input) = shard.next() {
+    while let Some(input) = shard.next(|_| false, false) {
         if let Input::Publish(batch) = input {
             positions.extend(
                 batch
@@ -113,7 +114,7 @@ async fn a_shard_that_is_slow_holds_nobody_else_for_long() {
             tokio::select! {
                 _ = &mut place => break,
                 _ = pace.tick() => {
-                    if let Some(Input::Publish(batch)) = slow.next() {
+                    if let Some(Input::Publish(batch)) = slow.next(|_| false, false) {
                         at_slow.push(batch.publications[0].position);
                     }
                 }
@@ -198,7 +199,7 @@ fn command(text: &str) -> Entry {
 /// What a shard takes: positions of publications, and of commands or of lost ones.
 fn all_taken(shard: &mut Receiver) -> Vec<(&'static str, u64)> {
     let mut all = Vec::new();
-    while let Some(input) = shard.next() {
+    while let Some(input) = shard.next(|_| false, false) {
         match input {
             Input::Publish(batch) => {
                 let positions = batch.publications.iter().map(|it| ("trigger", it.position));
@@ -208,6 +209,7 @@ fn all_taken(shard: &mut Receiver) -> Vec<(&'static str, u64)> {
             Input::CommandsLost(_, position) => all.push(("lost", position)),
             Input::Rechecked(_)
             | Input::Settings(_)
+            | Input::Bucket(..)
             | Input::Probe(_)
             | Input::Close { .. }
             | Input::CloseMissed { .. }
@@ -321,7 +323,7 @@ async fn cursors_are_those_of_the_text_that_every_node_reads() {
         [1, 2, 3].map(|position| view.cursor(position)),
         expected[..]
     );
-    let inputs = std::iter::from_fn(|| shards[0].next());
+    let inputs = std::iter::from_fn(|| shards[0].next(|_| false, false));
     let stamped = inputs.filter_map(|input| {
         let publications = input.batch()?.publications.iter();
         Some(publications.map(|one| one.cursor).collect::<Vec<_>>())
@@ -418,7 +420,7 @@ async fn a_probe_does_not_wait_and_reports_which_shards_took_it() {
             probe.as_mut().now_or_never().is_none(),
             "{shard} did not take it"
         );
-        while let Some(input) = shards[shard].next() {
+        while let Some(input) = shards[shard].next(|_| false, false) {
             if let Input::Probe(taken) = input {
                 taken.send(()).unwrap();
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ht_control::input::Input;
 use ht_core::command::Command;
 
 use crate::mutant::Mutant;
@@ -143,7 +144,11 @@ impl Sim {
         let now = self.events.now;
         let is_silent = self.plan.mutant == Some(Mutant::SilentCommands);
         let node = &mut self.nodes[index];
-        let lost = node.shards[shard].command(command, is_silent, now);
+        let instead = |last: &Command| match is_silent {
+            false => Input::CommandsLost(last.selection.tenant, last.position),
+            true => Input::Probe(()),
+        };
+        let lost = node.shards[shard].command(command, instead, now);
         let lost = lost.iter().filter_map(|input| input.command());
         let positions: Vec<_> = lost.map(|command| command.position).collect();
         if !positions.is_empty() {

@@ -46,6 +46,7 @@ impl Sim {
         let number = node.gaps.of_shard(shard);
         let gap = Gap {
             number,
+            tenant: None,
             upto: node.missing[shard],
             cause: GapCause::Broker,
             close: Some(waves.close),

@@ -1,12 +1,15 @@
 //! A lane: a tenant's publications and commands that have their turn, and the hits of those that are
 //! matched.
 
+mod bucket;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ht_proto::entry::TenantId;
 use smallvec::SmallVec;
 
+use crate::bucket::DeliveryBucket;
 use crate::connection::{ConnectionId, SessionKey};
 use crate::index::Cursor;
 use crate::publication::Publication;
@@ -22,6 +25,18 @@ use crate::timer::NONE;
 #[derive(Debug)]
 pub(in crate::shard) struct Lane {
     pub(in crate::shard) tenant: TenantId,
+    /// What the tenant's clients may be sent, if that has a bound.
+    pub(super) bucket: Option<Arc<DeliveryBucket>>,
+    /// It is empty.
+    pub(super) is_dry: bool,
+    /// What is at the front of the queue was there at these moments, in ms: positions of
+    /// publications, and when they were the last ones. Of a lane that waits.
+    pub(super) marks: VecDeque<(u64, u64)>,
+    /// When connections may be closed because of the wait, in ms.
+    pub(super) relieved_at: u64,
+    /// The last gap of the tenant alone. Connections that opened before it get no cursor until they
+    /// are told.
+    pub(in crate::shard) gap: u32,
     /// How many admitted sessions the tenant has.
     pub(in crate::shard) sessions: usize,
     /// It is listed among those that have something to do, and what it may do before others have
@@ -106,6 +121,11 @@ impl Lane {
     pub(super) fn after(tenant: TenantId, passed: u64, bounds: Bounds) -> Self {
         Self {
             tenant,
+            bucket: None,
+            is_dry: false,
+            marks: VecDeque::new(),
+            relieved_at: 0,
+            gap: 0,
             sessions: 0,
             is_listed: false,
             deficit: 0,
@@ -180,7 +200,8 @@ impl Lane {
     /// matter to clients that are just coming in.
     pub(super) fn is_idle(&self, now: u64) -> bool {
         let is_quiet = self.recent.is_empty() || now.saturating_sub(self.commanded_at) > COMMANDED;
-        self.sessions == 0 && !self.has_work() && self.unhanded.is_empty() && is_quiet
+        let is_whole = self.handed_only.is_none();
+        is_whole && self.sessions == 0 && !self.has_work() && self.unhanded.is_empty() && is_quiet
     }
 
     /// The lists of a round: of a lane without work.

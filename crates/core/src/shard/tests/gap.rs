@@ -1,6 +1,7 @@
 //! Publications may have been missed: which connections are closed, once, and which are not.
 
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 use ht_proto::server::{self, GapCause};
 use ht_proto::subprotocol::Subprotocol;
 
@@ -15,6 +16,7 @@ const A: &str = r#"{"a":1}"#;
 fn wave(world: &mut World, number: u32, count: usize) -> Wave {
     let gap = Gap {
         number,
+        tenant: None,
         upto: 0,
         cause: GapCause::Broker,
         close: Some(Close::GAP.within(500)),
@@ -105,6 +107,7 @@ fn gap_closes_nothing_in_a_shard_without_connections() {
 fn gap(upto: u64, cause: GapCause, close: Option<Close>) -> Gap {
     Gap {
         number: 1,
+        tenant: None,
         upto,
         cause,
         close,
@@ -318,4 +321,48 @@ fn newcomer_that_is_held_across_a_gap_missed_nothing() {
     let heard = client.hears_all();
     assert!(heard.len() == 1 && heard[0].contains("cursor"), "{heard:?}");
     assert!(ping(&mut world, &mut client).contains("cursor"));
+}
+
+#[test]
+fn gap_of_one_tenant_concerns_its_connections_alone() {
+    let mut world = World::with(recheck_settings());
+    let (loud, other) = (TenantId::new(1), TenantId::new(2));
+    world.events = true;
+    world.subprotocol = Some(Subprotocol::V1);
+    let mut clients = [loud, other].map(|tenant| {
+        world.tenant = tenant;
+        let mut client = world.open(r#"[{"a":1}]"#);
+        world.subscribe_v1(&mut client, A, "1");
+        client
+    });
+    world.shard.set_gap(1);
+    world.shard.note_gap_of(loud, 1);
+    for tenant in [loud, other] {
+        world.tenant = tenant;
+        world.publish(A, "0");
+    }
+    let upto = world.outside.position;
+    world.deliver();
+    let [first, second] = clients.each_mut().map(|client| client.hears_all());
+    assert!(!first[0].contains("cursor"), "before it is told: {first:?}");
+    assert!(second[0].contains("cursor"), "{second:?}");
+    let gap = Gap {
+        tenant: Some(loud),
+        ..gap(upto, GapCause::Overload, Some(Close::GAP))
+    };
+    let told = Wave {
+        closed: 0,
+        told: 1,
+        finished: true,
+    };
+    assert_eq!(wave_of(&mut world, &gap, 9), told);
+    world.deliver();
+    let [first, second] = clients.each_mut().map(|client| client.hears_all());
+    assert!(first[0].contains(r#""type": "gap""#), "{first:?}");
+    assert_eq!(second, [""; 0]);
+    // From then on it gets cursors again.
+    world.tenant = loud;
+    world.publish(A, "1");
+    world.deliver();
+    assert!(clients[0].hears_all()[0].contains("cursor"));
 }

@@ -24,7 +24,11 @@ async fn entries_from_before_are_in_the_window_and_reach_no_shard() {
     sequencer.begin_epoch(epoch, false).await;
     assert_eq!(Sequencer::epoch(&sequencer), epoch);
     assert_eq!(kept(&node), [(10, false), (12, false)]);
-    assert!(shards.iter_mut().all(|shard| shard.next().is_none()));
+    assert!(
+        shards
+            .iter_mut()
+            .all(|shard| shard.next(|_| false, false).is_none())
+    );
     let view = node.window.reader().view();
     let cursor = view.cursor(10);
     assert_eq!((cursor.epoch, cursor.check), (epoch, check));

@@ -467,6 +467,7 @@ impl Reference {
             let shard = &mut self.world.shard;
             let gap = crate::shard::Gap {
                 number: self.gap,
+                tenant: None,
                 upto: 0,
                 cause: ht_proto::server::GapCause::Broker,
                 close: Some(Close::GAP),

@@ -1,0 +1,87 @@
+//! Tenants that have too many bytes lose their own oldest entries.
+
+use std::sync::Arc;
+
+use ht_proto::entry::TenantId;
+use smallvec::SmallVec;
+
+use crate::window::Window;
+use crate::window::segment::Segment;
+
+/// A segment, and what is known of its entries.
+#[derive(Debug)]
+pub(super) struct Owned<T> {
+    pub(super) segment: Arc<Segment<T>>,
+    pub(super) bytes: usize,
+    pub(super) since: u64,
+    /// How many of its entries were neither dropped nor trimmed.
+    pub(super) live: usize,
+    /// The tenants of its entries, and what they are charged with for them.
+    pub(super) tenants: SmallVec<[(TenantId, usize); 1]>,
+    /// Nothing is appended to it any more.
+    pub(super) is_closed: bool,
+}
+
+impl<T> Owned<T> {
+    /// An entry of a tenant, of so many bytes.
+    pub(super) fn charge(&mut self, tenant: TenantId, bytes: usize) {
+        self.bytes += bytes;
+        let mut known = self.tenants.iter_mut().rev();
+        match known.find(|(known, _)| *known == tenant) {
+            Some((_, charged)) => *charged += bytes,
+            None => self.tenants.push((tenant, bytes)),
+        }
+    }
+}
+
+impl<T: Clone> Window<T> {
+    /// A tenant may have so many bytes; none: as many as there are. It loses its own oldest entries
+    /// beyond.
+    pub fn set_quota(&mut self, tenant: TenantId, bytes: Option<usize>) {
+        self.quotas.set(tenant, bytes);
+        if self.quotas.is_over(tenant) {
+            let is_changed = self.trim(tenant);
+            self.publish(is_changed);
+        }
+    }
+
+    /// The bytes of a tenant's entries.
+    #[must_use]
+    pub fn bytes_of(&self, tenant: TenantId) -> usize {
+        self.quotas.bytes_of(tenant)
+    }
+
+    /// How many entries were dropped because their tenants had too many bytes.
+    #[must_use]
+    pub fn trimmed(&self) -> u64 {
+        self.quotas.count
+    }
+
+    /// Drops the oldest entries of a tenant that has too many bytes, segment by segment. Their
+    /// positions and checks stay, for cursors of others. Returns whether a segment changed.
+    pub(super) fn trim(&mut self, tenant: TenantId) -> bool {
+        let target = self.quotas.target(tenant);
+        let mut is_changed = false;
+        for index in 0..self.segments.len() {
+            if self.quotas.bytes_of(tenant) <= target {
+                break;
+            }
+            let from = if index == 0 { self.gone } else { 0 };
+            let owned = &mut self.segments[index];
+            let mut tenants = owned.tenants.iter();
+            let Some(at) = tenants.position(|(known, _)| *known == tenant) else {
+                continue;
+            };
+            let (_, bytes) = owned.tenants.remove(at);
+            let (segment, trimmed) = owned.segment.without(tenant, from);
+            (owned.segment, owned.is_closed) = (Arc::new(segment), true);
+            owned.bytes -= bytes;
+            owned.live -= trimmed.entries;
+            self.bytes -= bytes;
+            self.len -= trimmed.entries;
+            self.quotas.trim(tenant, bytes, &trimmed, self.start);
+            is_changed = true;
+        }
+        is_changed
+    }
+}
