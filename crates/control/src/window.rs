@@ -107,6 +107,18 @@ impl PublicationWindow {
         self.window.append(item, Concerns::All, command.bytes);
     }
 
+    /// Appends what is left of an entry that was dropped because its tenant had too many bytes.
+    pub fn append_trimmed(&mut self, position: u64, tenant: TenantId, check: Check, now: u64) {
+        let item = Item {
+            position,
+            at: now,
+            check,
+            tenant,
+            body: Kept::Trimmed,
+        };
+        self.window.append_trimmed(item);
+    }
+
     /// Publications after the last entry may not have reached the node.
     pub fn missed(&mut self) {
         self.is_missing = true;

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ht_core::world::Turn;
+use ht_proto::entry::TenantId;
 use support::{
-    Nothing, data, grants, open, open_deflated, publication, say, shard, subscribe,
-    unsubscribe_text,
+    Nothing, data, grants, grants_of, open, open_deflated, publication, publication_of, say, shard,
+    subscribe, unsubscribe_text,
 };
 
 const ROOM: &str = r#"{"target":"chat","id":1}"#;
@@ -47,6 +48,40 @@ fn broadcast(criterion: &mut Criterion) {
             },
         );
         assert_eq!(shard.stats().deliveries % subscribers as u64, 0);
+    }
+    group.finish();
+}
+
+/// The same publications beside those of another tenant, whose clients have the same rooms.
+fn tenants(criterion: &mut Criterion) {
+    const SUBSCRIBERS: u128 = 1_000;
+    let mut group = criterion.benchmark_group("tenants");
+    for count in [1, 2, 100] {
+        let mut shard = shard();
+        let each = SUBSCRIBERS / count;
+        let tenants = (1..).take(count as usize).map(TenantId::new);
+        let batches: Vec<_> = tenants
+            .map(|tenant| {
+                let grants = grants_of(tenant, &format!("[{ROOM}]"));
+                for n in 0..each {
+                    let id = open(&mut shard, &grants);
+                    subscribe(&mut shard, id, ROOM, n);
+                }
+                publication_of(tenant, &[ROOM], &data(128))
+            })
+            .collect();
+        let mut publish = || {
+            for batch in &batches {
+                shard.publish(batch.clone());
+            }
+            shard.fan_out(usize::MAX, &mut Turn::new(0, &mut Nothing));
+            shard.stats().deliveries
+        };
+        assert_eq!(u128::from(publish()), SUBSCRIBERS);
+        group.throughput(Throughput::Elements(SUBSCRIBERS as u64));
+        group.bench_function(format!("{SUBSCRIBERS} subscribers of {count}"), |bencher| {
+            bencher.iter(&mut publish);
+        });
     }
     group.finish();
 }
@@ -165,5 +200,5 @@ fn sessions(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, broadcast, compressed, unicast, sessions);
+criterion_group!(benches, broadcast, tenants, compressed, unicast, sessions);
 criterion_main!(benches);

@@ -100,6 +100,9 @@ impl NodeWindow {
                     let command = Arc::new(saved::read(position, tenant, &text));
                     window.append_command(&command, check, last);
                 }
+                (SavedBody::Trimmed, Some(tenant)) => {
+                    window.append_trimmed(position, tenant, check, last);
+                }
                 (SavedBody::Hole, _) | (_, None) => window.append_hole(position, last),
             }
         }
@@ -278,8 +281,11 @@ impl Snapshot {
                     writer.of_tenant(&self.name(command.selection.tenant)?)?;
                     writer.command(at, &saved::write(&command.selection))?;
                 }
-                // Its tenant has to know that it is missing.
-                Kept::Trimmed | Kept::Hole => writer.hole(at)?,
+                Kept::Trimmed => {
+                    writer.of_tenant(&self.name(item.tenant)?)?;
+                    writer.trimmed(at)?;
+                }
+                Kept::Hole => writer.hole(at)?,
             }
         }
         writer.end().map(drop)

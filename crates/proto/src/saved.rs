@@ -73,6 +73,8 @@ pub enum SavedBody {
     Command(Bytes),
     /// Entries are missing here.
     Hole,
+    /// It was dropped because its tenant had too many bytes.
+    Trimmed,
 }
 
 /// The id of a trigger or a command that had one.
@@ -125,10 +127,11 @@ enum Kind {
     End,
     /// The records that follow are of this tenant; before the first one, of `main`.
     Tenant,
+    Trimmed,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Order,
         Self::Id,
         Self::Publication,
@@ -136,6 +139,7 @@ impl Kind {
         Self::Hole,
         Self::End,
         Self::Tenant,
+        Self::Trimmed,
     ];
 }
 
@@ -235,6 +239,10 @@ impl Saved {
             Kind::Hole => {
                 let hole = at(&mut content)?.with(tenant, SavedBody::Hole);
                 self.entries.push(hole);
+            }
+            Kind::Trimmed => {
+                let trimmed = at(&mut content)?.with(tenant, SavedBody::Trimmed);
+                self.entries.push(trimmed);
             }
             Kind::Tenant => *tenant = name(content).ok_or(SavedError::Damaged)?,
             Kind::End => {}

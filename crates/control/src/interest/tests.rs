@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use ht_proto::room::RoomLimits;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -213,3 +214,55 @@ fn two_tenants_never_meet() {
     let nobody = interest.hearing_any([interest.key(tenants[0], &room(r#"{"a":1}"#))].into_iter());
     assert_eq!(nobody, ShardSet::NONE);
 }
+
+proptest! {
+    #[test]
+    fn each_tenant_has_the_index_that_it_would_have_alone(
+        steps in prop::collection::vec((0..3_u32, 0..2_usize, 0..ROOMS.len(), any::<bool>()), 1..80),
+        asked in 0..ROOMS.len(),
+    ) {
+        let shared = InterestIndex::with_hasher(2, Matching::Wildcard, Hasher::fixed());
+        let alone: [_; 3] = std::array::from_fn(|_| {
+            InterestIndex::with_hasher(2, Matching::Wildcard, Hasher::fixed())
+        });
+        let mut open = HashSet::new();
+        for (number, shard, of, opens) in steps {
+            let (tenant, of) = (TenantId::new(number), room(ROOMS[of]));
+            let own = &alone[number as usize];
+            // A shard opens a room that it does not have, and closes one that it has.
+            match (opens, open.contains(&(number, shard, of.clone()))) {
+                (true, false) => {
+                    shared.opened(shard, tenant, &of);
+                    own.opened(shard, tenant, &of);
+                    open.insert((number, shard, of));
+                }
+                (false, true) => {
+                    shared.closed(shard, tenant, &of);
+                    own.closed(shard, tenant, &of);
+                    open.remove(&(number, shard, of));
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
+        let mut rooms = 0;
+        for (number, own) in (0..).zip(&alone) {
+            let tenant = TenantId::new(number);
+            let key = |index: &InterestIndex| index.key(tenant, &room(ROOMS[asked]));
+            prop_assert_eq!(
+                shared.hearing_any([key(&shared)].into_iter()),
+                own.hearing_any([key(own)].into_iter())
+            );
+            prop_assert_eq!(shared.rooms_of(tenant), own.rooms());
+            rooms += own.rooms();
+        }
+        prop_assert_eq!(shared.rooms(), rooms);
+    }
+}
+
+const ROOMS: [&str; 5] = [
+    r#"{"a":1}"#,
+    r#"{"a":2}"#,
+    r#"{"a":"*"}"#,
+    r#"{"a":1,"b":"*"}"#,
+    r#"{"b":1}"#,
+];

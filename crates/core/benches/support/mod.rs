@@ -98,8 +98,13 @@ pub fn settings() -> Settings {
 
 /// The set of these grants.
 pub fn grants(text: &str) -> Arc<GrantSet> {
+    grants_of(TenantId::MAIN, text)
+}
+
+/// The grants of a tenant's clients.
+pub fn grants_of(tenant: TenantId, text: &str) -> Arc<GrantSet> {
     let list = GrantList::parse(text).expect("grants");
-    Arc::new(GrantSet::new(TenantId::MAIN, list.rooms, Hasher::fixed()))
+    Arc::new(GrantSet::new(tenant, list.rooms, Hasher::fixed()))
 }
 
 /// Opens a connection.
@@ -188,14 +193,14 @@ pub fn data(bytes: usize) -> Vec<u8> {
 
 /// A batch of one publication.
 pub fn publication(rooms: &[&str], data: &[u8]) -> Arc<[Publication]> {
+    publication_of(TenantId::MAIN, rooms, data)
+}
+
+/// A batch of one publication of a tenant.
+pub fn publication_of(tenant: TenantId, rooms: &[&str], data: &[u8]) -> Arc<[Publication]> {
     let rooms = rooms.iter().map(|text| room(text)).collect();
-    [Publication::new(
-        1,
-        TenantId::MAIN,
-        rooms,
-        Bytes::copy_from_slice(data),
-    )]
-    .into()
+    let data = Bytes::copy_from_slice(data);
+    [Publication::new(1, tenant, rooms, data)].into()
 }
 
 /// A room.

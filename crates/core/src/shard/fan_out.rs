@@ -119,8 +119,14 @@ impl<P: Peer> Shard<P> {
     pub fn fan_out(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) {
         if self.lanes.is_simple() {
             self.fan_out_lane(writes_max, turn);
-            return;
+        } else {
+            self.fan_out_in_turns(writes_max, turn);
         }
+    }
+
+    /// The same for several lanes, or one that may have to wait.
+    #[inline(never)]
+    fn fan_out_in_turns(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) {
         let mut writes = 0;
         while writes < writes_max && !self.budget.is_spent() && self.lanes.next_turn(turn.now) {
             let before = self.budget.total();
@@ -134,7 +140,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Does the same for the current lane. Returns the work done, in writes.
-    #[inline]
+    #[inline(always)]
     fn fan_out_lane(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) -> usize {
         // What precedes their turn may have been matched before a client was answered.
         self.list_unhanded();

@@ -15,6 +15,7 @@ mod gap;
 mod held;
 mod hold;
 mod identity;
+mod isolation;
 mod keepalive;
 mod kit;
 mod lanes;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ht_proto::entry::TenantId;
 use smallvec::SmallVec;
 
-use crate::window::Window;
-use crate::window::segment::Segment;
+use crate::window::segment::{Segment, TrimmedEntries};
+use crate::window::{Concerns, Item, Window};
 
 /// A segment, and what is known of its entries.
 #[derive(Debug)]
@@ -42,6 +42,29 @@ impl<T: Clone> Window<T> {
         if self.quotas.is_over(tenant) {
             let is_changed = self.trim(tenant);
             self.publish(is_changed);
+        }
+    }
+
+    /// Appends what is left of an entry that was dropped in another process: its tenant lacks it.
+    pub fn append_trimmed(&mut self, item: Item<T>) {
+        let (position, tenant) = (item.position, item.tenant);
+        if position > self.end() {
+            self.append(item, Concerns::Rooms(&[]), 0);
+            self.trimmed_here(position, tenant);
+        }
+    }
+
+    /// The last entry is what is left of one.
+    fn trimmed_here(&mut self, position: u64, tenant: TenantId) {
+        if let Some(last) = self.segments.back_mut() {
+            last.live -= 1;
+            self.len -= 1;
+            let trimmed = TrimmedEntries {
+                entries: 0,
+                last: position,
+            };
+            self.quotas.trim(tenant, 0, &trimmed, self.start);
+            self.publish(true);
         }
     }
 

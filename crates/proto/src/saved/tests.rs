@@ -48,6 +48,7 @@ fn saved() -> Saved {
             entry(6, publication(&[], r#"{"a":"ü"}"#)),
             entry(7, SavedBody::Command(r#"{"command":"permit"}"#.into())),
             entry(9, SavedBody::Hole),
+            entry(10, SavedBody::Trimmed),
             entry(
                 12,
                 publication(&[r#"{"a":"*","b":[1]}"#, r#"{"c":2.5}"#], "[]"),
@@ -78,6 +79,7 @@ fn written(saved: &Saved) -> Vec<u8> {
             SavedBody::Publication { rooms, data } => writer.publication(at, rooms, data),
             SavedBody::Command(text) => writer.command(at, text),
             SavedBody::Hole => writer.hole(at),
+            SavedBody::Trimmed => writer.trimmed(at),
         }
         .unwrap();
     }

@@ -99,6 +99,15 @@ impl<W: io::Write> SavedWriter<W> {
         self.flush_record(Kind::Hole)
     }
 
+    /// Adds an entry that was dropped because its tenant had too many bytes.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn trimmed(&mut self, at: SavedAt) -> io::Result<()> {
+        at.write(&mut self.content);
+        self.flush_record(Kind::Trimmed)
+    }
+
     /// Ends the file.
     ///
     /// # Errors

@@ -147,3 +147,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn entries_that_were_trimmed_in_another_process_are_missing_for_their_tenant_alone() {
+    let mut window = window(ROOMY);
+    window.append(of(OTHER, 1), Concerns::Rooms(&[]), 100);
+    for position in 2..=300 {
+        window.append_trimmed(Item {
+            body: Kept::Trimmed,
+            ..of(LOUD, position)
+        });
+    }
+    window.append(of(LOUD, 301), Concerns::Rooms(&[]), 100);
+    let view = window.reader().view();
+    assert_eq!((view.start(), view.start_of(LOUD)), (0, 300));
+    assert_eq!(window.len(), 2);
+    for position in 1..=301 {
+        let cursor = view.cursor(position);
+        assert_eq!(view.find_of(OTHER, &cursor), Ok(position));
+        assert_eq!(view.find_of(LOUD, &cursor).is_ok(), position >= 300);
+    }
+}

@@ -68,7 +68,7 @@ impl Lane {
 impl<P: Peer> Shard<P> {
     /// Matches queued publications of the current lane, and takes what they are from the bucket of
     /// its tenant, if it has one.
-    #[inline]
+    #[inline(always)]
     pub(in crate::shard::fan_out) fn gather_and_pay(&mut self, now: u64) -> usize {
         if self.lanes.current.bucket.is_none() {
             return self.gather();
