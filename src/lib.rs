@@ -6,5 +6,4 @@ mod logging;
 mod process;
 mod reload;
 mod systemd;
-#[allow(dead_code)]
 mod tenants;

@@ -1,6 +1,7 @@
 //! The tenants of a running gateway: the files or the registry that they come from, and the requests
 //! that change them.
 
+mod admin;
 mod copy;
 pub(crate) mod disk;
 mod files;
@@ -13,12 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ht_node::Gateway;
+use ht_node::administration::{Freshness, TenantAnswer, TenantRequest};
 use ht_node::config::TenantConfig;
 use ht_node::directory::{Changes, Conflict};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info};
 
 use crate::config::{Mistakes, Tenancy, TenantSource};
+use crate::tenants::admin::{Admin, Ask};
 use crate::tenants::files::Files;
 use crate::tenants::registry_client::Registry;
 
@@ -28,6 +32,18 @@ pub(crate) struct Keeper {
     interval: Duration,
     /// When the source is looked at next.
     due: Instant,
+    requests: mpsc::Receiver<Ask>,
+    /// Answers nobody yet: whoever is to answer requests takes it.
+    admin: Option<Admin>,
+    freshness: Freshness,
+}
+
+/// What there is to do.
+pub(crate) enum Turn {
+    /// To look at the source.
+    Look,
+    /// To answer a request.
+    Answer(Ask),
 }
 
 enum Source {
@@ -36,16 +52,16 @@ enum Source {
     Registry(Box<Registry>),
 }
 
-/// Puts tenants in force.
-pub(crate) trait Apply {
-    /// Puts them in force, all or none.
-    fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>>;
-}
-
 impl Apply for Gateway {
     fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
         self.set_tenants(tenants)
     }
+}
+
+/// Puts tenants in force.
+pub(crate) trait Apply {
+    /// Puts them in force, all or none.
+    fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>>;
 }
 
 impl Keeper {
@@ -65,11 +81,25 @@ impl Keeper {
                 *interval,
             ),
         };
+        let (admin, requests) = Admin::new();
         Ok(Self {
             source,
             interval,
             due: after(interval),
+            requests,
+            admin: Some(admin),
+            freshness: Freshness::default(),
         })
+    }
+
+    /// Answers the requests of this gateway from now on, if there are tenants.
+    pub(crate) fn serve(&mut self, gateway: &Gateway) {
+        if let (false, Some(admin)) = (matches!(self.source, Source::None), self.admin.take()) {
+            gateway.administer_tenants(Arc::new(admin));
+        }
+        let (was, now) = (self.freshness.clone(), gateway.freshness_of_tenants());
+        was.hand_over(&now);
+        self.freshness = now;
     }
 
     /// The tenants of a registry at the start: what it answers, or its last good list. `None` for
@@ -77,24 +107,47 @@ impl Keeper {
     pub(crate) async fn first(&mut self) -> Option<Vec<TenantConfig>> {
         match &mut self.source {
             Source::None | Source::Files(_) => None,
-            Source::Registry(registry) => Some(registry.first().await),
+            Source::Registry(registry) => Some(registry.first(&self.freshness).await),
         }
     }
 
-    /// Waits until the source is to be looked at. May be dropped and called again.
-    pub(crate) async fn due(&self) {
-        match self.source {
-            Source::None => pending().await,
-            Source::Files(_) | Source::Registry(_) => sleep_until(self.due).await,
+    /// Waits until there is something to do. May be dropped and called again.
+    pub(crate) async fn next(&mut self) -> Turn {
+        if matches!(self.source, Source::None) {
+            return pending().await;
+        }
+        tokio::select! {
+            Some(ask) = self.requests.recv() => Turn::Answer(ask),
+            () = sleep_until(self.due) => Turn::Look,
+        }
+    }
+
+    /// Does it.
+    pub(crate) async fn take(&mut self, turn: Turn, gateway: &impl Apply) {
+        match turn {
+            Turn::Look => self.look(gateway).await,
+            Turn::Answer((request, reply)) => {
+                let answer = self.answer(request, gateway).await;
+                // Whoever asked may have gone.
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: TenantRequest, gateway: &impl Apply) -> TenantAnswer {
+        match &mut self.source {
+            Source::None => admin::elsewhere("This gateway has no tenants."),
+            Source::Files(files) => files.answer(request, gateway, &self.freshness).await,
+            Source::Registry(registry) => registry.answer(request),
         }
     }
 
     /// Looks at the source, and puts in force what has changed there.
-    pub(crate) async fn look(&mut self, gateway: &impl Apply) {
+    async fn look(&mut self, gateway: &impl Apply) {
         match &mut self.source {
             Source::None => {}
-            Source::Files(files) => files.look(gateway).await,
-            Source::Registry(registry) => registry.look(gateway).await,
+            Source::Files(files) => files.look(gateway, &self.freshness).await,
+            Source::Registry(registry) => registry.look(gateway, &self.freshness).await,
         }
         self.due = after(self.interval);
     }
@@ -104,8 +157,11 @@ impl Keeper {
     pub(crate) async fn reload(&mut self, new: &Tenancy, gateway: &impl Apply) {
         match &mut self.source {
             Source::None => {}
-            Source::Files(files) => files.reload(Arc::clone(&new.tables), gateway).await,
-            Source::Registry(registry) => registry.look(gateway).await,
+            Source::Files(files) => {
+                let tables = Arc::clone(&new.tables);
+                files.reload(tables, gateway, &self.freshness).await;
+            }
+            Source::Registry(registry) => registry.look(gateway, &self.freshness).await,
         }
         self.due = after(self.interval);
     }

@@ -104,6 +104,7 @@ async fn life(
     );
     info!("triggers, metrics and health are on {}", gateway.internal());
 
+    keeper.serve(&gateway);
     let status = format!("browsers connect to {}", gateway.public());
     systemd::ready(&status).await;
     tokio::spawn(systemd::watchdog(gateway.heartbeat()));
@@ -111,9 +112,9 @@ async fn life(
     let signal = loop {
         let request = tokio::select! {
             request = signals.next() => request,
-            () = keeper.due() => {
+            turn = keeper.next() => {
                 tokio::select! {
-                    () = keeper.look(&gateway) => continue,
+                    () = keeper.take(turn, &gateway) => continue,
                     signal = signals.shutdown() => break signal,
                 }
             }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ht_backend::{Failure, Fetch, FetchConfig};
+use ht_node::administration::{Freshness, TenantAnswer, TenantRequest};
 use ht_node::config::{Secret, TenantConfig};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use tracing::{error, info, warn};
 use crate::config::{Mistakes, Tenancy, TenantSource};
 use crate::tenants::copy::{Copy, CopyError};
 use crate::tenants::registry::{Held, Rubbish};
-use crate::tenants::{Apply, put};
+use crate::tenants::{Apply, admin, put};
 
 /// Longest answer of a registry, in bytes.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
@@ -104,7 +105,7 @@ impl Registry {
     }
 
     /// The tenants at the start: those of the registry, or of the copy of its last good list.
-    pub(crate) async fn first(&mut self) -> Vec<TenantConfig> {
+    pub(crate) async fn first(&mut self, freshness: &Freshness) -> Vec<TenantConfig> {
         match self.ask().await {
             Ok(Answer::New(held, tenants)) => {
                 self.keep(held);
@@ -112,23 +113,35 @@ impl Registry {
             }
             Ok(Answer::Unchanged) => Vec::new(),
             Err(trouble) => {
-                self.say(&trouble);
+                self.say(&trouble, freshness);
                 self.copied()
             }
         }
     }
 
     /// Asks the registry, and puts in force what has changed.
-    pub(crate) async fn look(&mut self, gateway: &impl Apply) {
+    pub(crate) async fn look(&mut self, gateway: &impl Apply, freshness: &Freshness) {
         match self.ask().await {
-            Ok(Answer::Unchanged) => self.recovered(),
+            Ok(Answer::Unchanged) => self.recovered(freshness),
             Ok(Answer::New(held, tenants)) => {
                 if put(gateway, tenants) {
-                    self.recovered();
+                    self.recovered(freshness);
                     self.keep(held);
                 }
             }
-            Err(trouble) => self.say(&trouble),
+            Err(trouble) => self.say(&trouble, freshness),
+        }
+    }
+
+    /// Answers a request: the registry alone changes its list.
+    pub(crate) fn answer(&self, request: TenantRequest) -> TenantAnswer {
+        let documents = self.held.documents(&self.shown);
+        match request {
+            TenantRequest::List => admin::list(&documents),
+            TenantRequest::Show(name) => admin::show(&documents, &name),
+            TenantRequest::Put(..) | TenantRequest::Remove(_) => {
+                admin::elsewhere("The tenants are those of the registry: change them there.")
+            }
         }
     }
 
@@ -193,7 +206,7 @@ impl Registry {
                     file,
                     tenants = count,
                     age_s,
-                    "starting with the last good list of the registry, which is away"
+                    "starting with the last good list of the registry, which gives none now"
                 );
                 self.held = held;
                 tenants
@@ -228,8 +241,9 @@ impl Registry {
     }
 
     /// Logs a trouble, the same one once in a while.
-    fn say(&mut self, trouble: &Trouble) {
+    fn say(&mut self, trouble: &Trouble, freshness: &Freshness) {
         let text = trouble.to_string();
+        freshness.is_stale(&format!("{}: {text}", self.shown));
         let is_new = |(said, at): &(String, Instant)| *said != text || at.elapsed() > AGAIN;
         if self.said.as_ref().is_none_or(is_new) {
             error!("tenants not changed: {}: {text}", self.shown);
@@ -237,7 +251,8 @@ impl Registry {
         }
     }
 
-    fn recovered(&mut self) {
+    fn recovered(&mut self, freshness: &Freshness) {
+        freshness.is_fresh();
         if self.said.take().is_some() {
             info!("{} answers again", self.shown);
         }

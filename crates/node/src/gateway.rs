@@ -12,6 +12,7 @@ use ht_edge::listener::{InheritedSockets, Listener};
 use ht_edge::quotas::Quotas;
 use tokio_util::task::TaskTracker;
 
+use crate::administration::{Freshness, TenantAdmin};
 use crate::charge::Charges;
 use crate::config::{Listen, ServerConfig};
 use crate::heartbeat::Heartbeat;
@@ -171,6 +172,17 @@ impl Gateway {
         Ok(())
     }
 
+    /// From now on this answers requests that read or change the list of tenants.
+    pub fn administer_tenants(&self, admin: Arc<dyn TenantAdmin>) {
+        self.node.administration.set(admin);
+    }
+
+    /// Where to say whether the list of tenants is as its source has it: `/ready` notes it.
+    #[must_use]
+    pub fn freshness_of_tenants(&self) -> Freshness {
+        self.node.administration.freshness().clone()
+    }
+
     /// The sequencer of the node.
     fn order(&self) -> Arc<dyn Sequencer> {
         Arc::<NodeSequencer>::clone(&self.sequencer)
@@ -263,6 +275,7 @@ impl Gateway {
     fn start_internal(&self, config: &ServerConfig, listener: Listener) {
         let node = &self.node;
         let readiness = Readiness {
+            administration: Arc::clone(&node.administration),
             window: Arc::clone(&node.window),
             tickets: Arc::clone(&node.tickets),
             lifecycle: Arc::clone(&node.lifecycle),

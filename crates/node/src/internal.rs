@@ -9,6 +9,7 @@ mod nodes;
 mod path;
 mod rejected;
 mod tenant;
+mod tenants;
 mod trigger;
 
 use std::convert::Infallible;
@@ -125,6 +126,12 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
             Ok(()) if reads => nodes::respond(internal).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
+        Endpoint::Tenants(name) => {
+            match guard(internal, request.headers(), access, &[Right::Admin]) {
+                Err(response) => *response,
+                Ok(()) => tenants::respond(internal, request, name.as_deref()).await,
+            }
+        }
         Endpoint::Live if reads => {
             let mut response = live(&internal.lifecycle);
             internal.identity.write(response.headers_mut());

@@ -4,6 +4,7 @@
 //! side*. Each shard is a thread of its own with a poll of its own. Only [`Gateway::start`]
 //! starts either.
 
+pub mod administration;
 mod charge;
 pub mod config;
 pub mod directory;

@@ -17,6 +17,7 @@ use ht_proto::entry::Epoch;
 use ht_telemetry::throttle::Throttles;
 use uuid::Uuid;
 
+use crate::administration::Administration;
 use crate::commands::Commands;
 use crate::config::{NodesConfig, ServerConfig, ServerLimits};
 use crate::counters::Counters;
@@ -45,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) shares: Shares,
     /// When it began: the clock of all shards, whose tenants share buckets.
     pub(crate) clock: Instant,
+    /// Who keeps their list.
+    pub(crate) administration: Arc<Administration>,
     /// Those of them whose connections are to be closed.
     pub(crate) leaving: Arc<Leaving>,
     /// Counters of the shards.
@@ -105,6 +108,7 @@ impl Node {
             tenants: Arc::default(),
             shares: Shares::default(),
             clock: Instant::now(),
+            administration: Arc::default(),
             leaving: Arc::default(),
             totals: Arc::new(Totals::new(shards)),
             counters: Arc::default(),

@@ -14,6 +14,7 @@ use ht_proto::entry::TenantId;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::administration::Administration;
 use crate::config::ReadinessConfig;
 use crate::counters::{Counters, ProbeFailure};
 use crate::delivery::Delivery;
@@ -34,6 +35,7 @@ pub(crate) struct Readiness {
     pub(crate) peers: Arc<Peers>,
     pub(crate) broker: Option<Arc<Broker>>,
     pub(crate) tenants: Arc<Tenants>,
+    pub(crate) administration: Arc<Administration>,
     pub(crate) window: Arc<NodeWindow>,
     pub(crate) tickets: Arc<Tickets>,
 }
@@ -73,7 +75,8 @@ impl Readiness {
         let backend = backend.map(str::to_owned);
         let notes = backend.into_iter().chain(self.tenants_note());
         let notes = notes.chain(self.delivery.lagging());
-        notes.chain(self.window_note()).collect()
+        let source = self.administration.freshness().note();
+        notes.chain(self.window_note()).chain(source).collect()
     }
 
     /// How many tenants have an API that fails. Not which ones: every tenant may see this.

@@ -21,7 +21,7 @@ use serde_json::Value;
 pub(crate) use self::backend::{Seen, StubBackend};
 pub(crate) use self::client::{Client, Handshake};
 pub(crate) use self::frame::Frame;
-pub(crate) use self::gateway::Gateway;
+pub(crate) use self::gateway::{Builder, Gateway};
 pub(crate) use self::http::Answer;
 pub(crate) use self::reply::{Gate, Reply};
 

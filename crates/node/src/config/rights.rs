@@ -13,7 +13,7 @@ labels! {
         Command = "command",
         /// Read metrics.
         Read = "read",
-        /// Administer the node. No endpoint needs it yet, and it implies no other right.
+        /// Read and change the list of tenants. It implies no other right.
         Admin = "admin",
     }
 }

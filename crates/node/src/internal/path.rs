@@ -12,6 +12,8 @@ pub(super) enum Endpoint {
     Metrics,
     Nodes,
     Position,
+    /// All tenants, or the one with this name.
+    Tenants(Option<Box<str>>),
     Live,
     Ready,
     /// None; a sentence that names the excess part of the path.
@@ -33,6 +35,8 @@ pub(super) fn find(path: &str) -> Endpoint {
         ["metrics"] => Endpoint::Metrics,
         ["nodes"] => Endpoint::Nodes,
         ["position"] => Endpoint::Position,
+        ["tenants"] => Endpoint::Tenants(None),
+        ["tenants", name] => Endpoint::Tenants(Some((*name).into())),
         ["live"] => Endpoint::Live,
         ["ready"] => Endpoint::Ready,
         [
@@ -95,6 +99,10 @@ mod tests {
             ("/metrics", Endpoint::Metrics),
             ("/nodes/", Endpoint::Nodes),
             ("/position", Endpoint::Position),
+            ("/tenants", Endpoint::Tenants(None)),
+            ("/tenants/", Endpoint::Tenants(None)),
+            ("/tenants/acme", Endpoint::Tenants(Some("acme".into()))),
+            ("/tenants/live", Endpoint::Tenants(Some("live".into()))),
             ("//metrics/", Endpoint::Metrics),
             ("/live", Endpoint::Live),
             ("/ready/", Endpoint::Ready),

@@ -72,6 +72,7 @@ impl Setting {
 
 fn readiness(node: &Node) -> Readiness {
     Readiness {
+        administration: Arc::default(),
         window: Arc::clone(&node.window),
         tickets: Arc::clone(&node.tickets),
         lifecycle: Arc::clone(&node.lifecycle),

@@ -1,0 +1,135 @@
+//! Requests that read or change the list of tenants, and how fresh that list is. Who keeps the list
+//! answers them; the node only asks.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use ht_proto::tenant::TenantName;
+use http::StatusCode;
+use serde_json::Value;
+
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TenantRequest {
+    /// All tenants.
+    List,
+    /// What is written about one.
+    Show(TenantName),
+    /// This text is to be what is written about it.
+    Put(TenantName, Bytes),
+    /// It is to be no more.
+    Remove(TenantName),
+}
+
+/// The response to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TenantAnswer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body, without any secret.
+    pub body: Value,
+}
+
+/// Who keeps the list of tenants.
+pub trait TenantAdmin: Send + Sync + 'static {
+    /// Answers a request, in a bounded time. What was changed is in force when it is answered.
+    fn answer(&self, request: TenantRequest) -> BoxFuture<'_, TenantAnswer>;
+}
+
+/// Who keeps the tenants of a node, and whether the list is as its source has it.
+#[derive(Default)]
+pub(crate) struct Administration {
+    admin: OnceLock<Arc<dyn TenantAdmin>>,
+    freshness: Freshness,
+}
+
+/// Since when a list of tenants may be older than its source. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Freshness(Arc<Mutex<Option<Stale>>>);
+
+#[derive(Clone, Debug)]
+struct Stale {
+    since: Instant,
+    why: String,
+}
+
+impl Administration {
+    /// Names who answers requests; only the first one counts.
+    pub(crate) fn set(&self, admin: Arc<dyn TenantAdmin>) {
+        let _ = self.admin.set(admin);
+    }
+
+    /// Who answers requests, if there are tenants.
+    pub(crate) fn admin(&self) -> Option<&Arc<dyn TenantAdmin>> {
+        self.admin.get()
+    }
+
+    /// How fresh the list is.
+    pub(crate) fn freshness(&self) -> &Freshness {
+        &self.freshness
+    }
+}
+
+impl Freshness {
+    /// The list is as its source has it.
+    pub fn is_fresh(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The source cannot be read, or what it has cannot be used.
+    pub fn is_stale(&self, why: &str) {
+        let mut stale = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = stale
+            .as_ref()
+            .map_or_else(Instant::now, |stale| stale.since);
+        let why = why.to_owned();
+        *stale = Some(Stale { since, why });
+    }
+
+    /// Tells another the state of this one.
+    pub fn hand_over(&self, other: &Self) {
+        let stale = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        *other.0.lock().unwrap_or_else(PoisonError::into_inner) = stale;
+    }
+
+    /// How long the list has been older than its source, in seconds; 0 if it is not.
+    pub(crate) fn age(&self) -> Duration {
+        let stale = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stale
+            .as_ref()
+            .map_or(Duration::ZERO, |stale| stale.since.elapsed())
+    }
+
+    /// A sentence for `/ready` while it is.
+    pub(crate) fn note(&self) -> Option<String> {
+        let age = self.age().as_secs();
+        let stale = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stale.as_ref().map(|Stale { why, .. }| {
+            format!("tenants: no change has been taken up for {age} s: {why}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_stale_from_the_first_trouble_until_it_is_read_again() {
+        let freshness = Freshness::default();
+        assert_eq!((freshness.note(), freshness.age()), (None, Duration::ZERO));
+        freshness.is_stale("the registry is away");
+        let since = freshness.0.lock().unwrap().as_ref().unwrap().since;
+        freshness.is_stale("it answers rubbish");
+        assert_eq!(freshness.0.lock().unwrap().as_ref().unwrap().since, since);
+        assert!(freshness.note().unwrap().ends_with("it answers rubbish"));
+        freshness.is_fresh();
+        assert_eq!(freshness.note(), None);
+    }
+}
