@@ -99,3 +99,23 @@ fn the_key_of_a_tenant_reads_nothing_of_the_others() {
         "where there are tenants nobody is let in without a key"
     );
 }
+
+#[test]
+fn a_trigger_that_is_too_long_with_its_tenant_is_rejected_at_once() {
+    let tenants = [Tenant::new("acme")];
+    let gateway = gateway(&tenants)
+        .set("HT_LIMITS__TRIGGER_BYTES", 1_024)
+        .start();
+    let mut client = client(&gateway, &tenants[0]);
+    let prefix = r#"{"tenant":"acme","#.len() - 1;
+    for (longer, status) in [(0, 200), (1, 413)] {
+        let empty = json!({"rooms": [{"n": 1}], "data": ""}).to_string().len();
+        let data = "x".repeat(1_024 - prefix - empty + longer);
+        let answer = tenants[0].post(&gateway, &json!({"rooms": [{"n": 1}], "data": data}));
+        assert_eq!(answer.status, status, "{answer:?}");
+        if status == 200 {
+            assert_eq!(client.expect_publish().0, data);
+        }
+    }
+    client.fence();
+}

@@ -69,7 +69,8 @@ fn header(headers: &HeaderMap) -> Result<Option<TenantName>, ()> {
 }
 
 /// Determines whose each record is, and names its tenant in its text, as the log has it. `scope`: the
-/// tenant that all of them must be of; `is_list`: there are several.
+/// tenant that all of them must be of; `is_list`: there are several; `bytes_max`: the longest text that
+/// nodes read from the log.
 ///
 /// # Errors
 /// With the response if one of them may not be sent: none is sent then.
@@ -78,6 +79,7 @@ pub(super) fn assign(
     scope: Option<&Arc<Tenant>>,
     records: &mut [Record],
     is_list: bool,
+    bytes_max: usize,
 ) -> Result<Vec<TenantId>, Refused> {
     let records = records.iter_mut().enumerate();
     let assigned = records.map(|(index, record)| {
@@ -109,6 +111,13 @@ pub(super) fn assign(
         }
         if !tenant.name().is_main() {
             record.name_tenant(tenant.name());
+        }
+        if record.text().len() > bytes_max {
+            return Err(Box::new(refused(&TriggerError {
+                trigger: index,
+                member: None,
+                problem: Problem::TooLong(bytes_max),
+            })));
         }
         Ok(tenant.id())
     });

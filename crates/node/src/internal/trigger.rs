@@ -78,7 +78,7 @@ pub(super) async fn post(
         Err(error) => return refused(&error),
     };
     let scope = scope.as_ref();
-    let tenants = match tenant::assign(internal.tenants(), scope, &mut records, is_array) {
+    let tenants = match tenant::assign(internal.tenants(), scope, &mut records, is_array, most) {
         Ok(tenants) => tenants,
         Err(response) => return *response,
     };
