@@ -5,6 +5,7 @@ mod changes;
 mod hooks;
 mod kit;
 mod limits;
+mod load;
 mod publishers;
 mod retained;
 

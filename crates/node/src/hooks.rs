@@ -184,7 +184,8 @@ impl HookCaller {
     fn add(&mut self, due: Due) -> TenantId {
         let (connection, key, id) = (due.connection, key(&due), due.credentials.tenant());
         let tenant = self.tenants.get(id);
-        if !tenant.is_some_and(|tenant| tenant.has_hook(due.hook)) {
+        let calls = |tenant: Arc<Tenant>| !tenant.is_suspended() && tenant.has_hook(due.hook);
+        if !tenant.is_some_and(calls) {
             return id;
         }
         let line = self.lines.entry(id).or_default();
@@ -229,12 +230,14 @@ impl HookCaller {
         true
     }
 
-    /// Starts the calls of a tenant that may be made now. Those of one that was removed never will.
+    /// Starts the calls of a tenant that may be made now. Those of one that was removed or suspended
+    /// never will.
     fn start_all(&mut self, id: TenantId) {
         let Some(line) = self.lines.get_mut(&id) else {
             return;
         };
-        if let Some(tenant) = self.tenants.get(id) {
+        let tenant = self.tenants.get(id).filter(|it| !it.is_suspended());
+        if let Some(tenant) = tenant {
             while line.calls < self.calls_max
                 && let Some((key, due)) = line.next(self.calls_max)
             {
@@ -312,7 +315,7 @@ impl Line {
     }
 }
 
-/// Calls a hook, unless its tenant is removed. Returns the connection.
+/// Calls a hook, unless its tenant is removed or suspended. Returns the connection.
 async fn call(tenant: Arc<Tenant>, due: Due, reports: Reports) -> Uuid {
     let Reports {
         counters,
@@ -323,7 +326,7 @@ async fn call(tenant: Arc<Tenant>, due: Due, reports: Reports) -> Uuid {
     let (backend, credentials) = (tenant.backend(), due.credentials.restore());
     let called = tokio::select! {
         called = backend.hook(due.hook, &credentials) => called,
-        () = tenant.removed() => return connection,
+        () = tenant.ended() => return connection,
     };
     if let Err(failure) = called {
         counters.hook_errors.add(failure.kind());

@@ -169,10 +169,8 @@ impl Tenants {
             list,
         }));
         let former = |config: &Arc<TenantConfig>| old.by_id.get(&self.find_id(&config.name)?);
-        let removed = changes.removed.iter().filter_map(former);
-        removed.for_each(|tenant| tenant.remove());
-        let suspended = changes.suspended.iter().filter_map(former);
-        suspended.for_each(|tenant| tenant.suspend());
+        let gone = changes.removed.iter().chain(&changes.suspended);
+        gone.filter_map(former).for_each(|tenant| tenant.end());
         Ok(changes)
     }
 

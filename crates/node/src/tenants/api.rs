@@ -119,6 +119,13 @@ impl Api {
         made.as_ref().map(|made| Arc::clone(&made.backend))
     }
 
+    /// Frees the API, unless it is that of the node.
+    pub(super) fn free(&self) {
+        if self.settings.is_some() {
+            *self.lock() = None;
+        }
+    }
+
     /// Frees the API if it got no call for long.
     pub(super) fn free_if_idle(&self) {
         let mut made = self.lock();

@@ -24,10 +24,9 @@ pub(crate) struct Tenant {
     own: Option<Own>,
     /// Shared with what it was before, where its settings did not change.
     api: Arc<Api>,
-    /// Cancelled when it is removed or suspended: nobody is admitted any more.
+    /// Cancelled when it is removed or suspended: nobody is admitted any more, and its API gets no
+    /// call.
     ended: CancellationToken,
-    /// Cancelled when it is removed: its API gets no call any more.
-    removed: CancellationToken,
 }
 
 /// Settings of a tenant's own.
@@ -46,7 +45,6 @@ impl Tenant {
             own: None,
             api: Arc::new(Api::given(backend)),
             ended: CancellationToken::new(),
-            removed: CancellationToken::new(),
         }
     }
 
@@ -74,9 +72,7 @@ impl Tenant {
             Some((former, _)) => former.ended.clone(),
             None => CancellationToken::new(),
         };
-        let removed = former.map(|(former, _)| former.removed.clone());
         Arc::new(Self {
-            removed: removed.unwrap_or_default(),
             id,
             name: config.name.clone(),
             own: Some(Own {
@@ -88,20 +84,10 @@ impl Tenant {
         })
     }
 
-    /// Nobody is admitted any more.
-    pub(super) fn suspend(&self) {
-        self.ended.cancel();
-    }
-
     /// Nobody is admitted any more, and its API gets no call.
-    pub(super) fn remove(&self) {
+    pub(super) fn end(&self) {
         self.ended.cancel();
-        self.removed.cancel();
-    }
-
-    /// Ready when it is removed.
-    pub(crate) async fn removed(&self) {
-        self.removed.cancelled().await;
+        self.api.free();
     }
 
     /// Ready when it is removed or suspended.
