@@ -1,8 +1,12 @@
 //! The share that a tenant has of a node.
 
-use super::client;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{EVENTS, client};
 use crate::support::Handshake;
-use crate::tenants::kit::{Tenant, expect_refused, gateway};
+use crate::tenants::kit::{Tenant, expect_refused, gateway, named, publish};
 
 #[test]
 fn a_tenant_has_so_many_connections_and_others_have_theirs() {
@@ -55,4 +59,60 @@ fn a_tenant_that_connects_too_often_waits() {
     assert!((0..20).all(|_| status(&tenants[1]) == 101));
     let anywhere = Handshake::new(&gateway).refused();
     assert_eq!(anywhere.status, 404);
+}
+
+#[test]
+fn deliveries_of_a_tenant_beyond_its_limit_wait_in_their_order_and_those_of_others_do_not() {
+    const LIMIT: u32 = 20;
+    let limits = format!("limits = {{messages_per_second = {LIMIT}}}");
+    let tenants = [Tenant::new("acme").line(&limits), Tenant::new("globex")];
+    let gateway = gateway(&tenants).start();
+    let mut clients = tenants.each_ref().map(|tenant| client(&gateway, tenant));
+    let begun = Instant::now();
+    let all: Vec<_> = (0..3 * LIMIT).map(|number| number.to_string()).collect();
+    for data in &all {
+        let post = |tenant: &Tenant| tenant.post(&gateway, &publish(data, data)).status;
+        assert_eq!(tenants.each_ref().map(post), [200, 200]);
+        // The other's comes although the first one's wait.
+        assert_eq!(clients[1].expect_publish().0, json!(data));
+    }
+    for data in &all {
+        assert_eq!(clients[0].expect_publish().0, json!(data));
+    }
+    // A second's worth at once, and what comes in a second afterwards.
+    let least = Duration::from_millis(1_900);
+    assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+    clients.iter_mut().for_each(|client| client.fence());
+}
+
+#[test]
+fn a_tenant_that_publishes_much_shortens_its_own_recovery_alone() {
+    let tenants = [
+        Tenant::new("acme").line("limits = {window_bytes = \"64KiB\"}"),
+        Tenant::new("globex"),
+    ];
+    let gateway = gateway(&tenants).start();
+    let cursors = tenants.each_ref().map(|tenant| {
+        let mut client = named(tenant.handshake(&gateway), EVENTS).open();
+        client.expect_whole()["cursor"].clone()
+    });
+    let long = "x".repeat(4_000);
+    for number in 0..40 {
+        for tenant in &tenants {
+            let record = publish(&long, &number.to_string());
+            assert_eq!(tenant.post(&gateway, &record).status, 200);
+        }
+    }
+    for (tenant, cursor) in tenants.iter().zip(&cursors) {
+        let mut client = named(tenant.handshake(&gateway), EVENTS).open();
+        client.expect_whole();
+        client.send_json(&json!({
+            "type": "subscribe", "room": {"n": 1}, "requestId": "x", "since": cursor,
+        }));
+        let answer = client.expect_whole();
+        match tenant.name {
+            "acme" => assert_eq!(answer["reason"], "trimmed", "{answer}"),
+            _ => assert_eq!(answer["replayed"], 40, "{answer}"),
+        }
+    }
 }

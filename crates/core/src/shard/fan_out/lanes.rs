@@ -261,7 +261,7 @@ impl Lanes {
     }
 
     /// How many sets of lists for rounds there are.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(in crate::shard) fn buffers(&self) -> usize {
         let parked = self.parked.values().map(|lane| &**lane);
         let all = parked.chain([&self.current]);
