@@ -27,6 +27,7 @@ mod sizes;
 mod table;
 pub(crate) mod tenants;
 mod unclosed;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,9 @@ use crate::config::kind::{HeaderChange, TenantsFrom};
 use crate::config::log::RabbitMqLog;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
-use crate::config::{Config, LogConfig, Tenancy, Written, brokers, memory, nodes, reach, sizes};
+use crate::config::{
+    Config, LogConfig, Tenancy, Written, brokers, memory, nodes, reach, sizes, usage,
+};
 
 /// Checks rules between settings.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
@@ -28,6 +30,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     reach::check(values, mistakes);
     memory::check(values, mistakes);
     nodes::check(values, mistakes);
+    usage::check(values, mistakes);
     if same_address(&values.listen.value, &internal.value) {
         mistakes.add(
             &internal.place,
@@ -255,6 +258,7 @@ fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
             period: values.drain_period.value,
             timeout: values.drain_timeout.value,
         },
+        usage: usage::usage(values),
         nodes: NodesConfig {
             name: values.nodes_name.value.clone(),
             beacon: values.nodes_beacon.value,

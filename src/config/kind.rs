@@ -13,7 +13,7 @@ mod restricted;
 mod tenants;
 mod text;
 
-pub(crate) use address::{Address, AmqpUrl, BaseUrl};
+pub(crate) use address::{Address, AmqpUrl, BaseUrl, ServiceUrl};
 pub(crate) use headers::{HeaderChange, Headers, fixed_header, token_header};
 pub(crate) use keys::{ApiKeys, first_key};
 pub(crate) use list::Listed;

@@ -14,13 +14,13 @@ use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
     Listen, Matching, NodesConfig, OriginPattern, PermissionsConfig, PublicConfig, ReadinessConfig,
     RecoveryConfig, RecoverySettings, RestrictedKey, ResumeConfig, Secret, ServerLimits,
-    TcpOptions, Trusted, TrustedProxies, Unreachable, WindowConfig,
+    TcpOptions, Trusted, TrustedProxies, Unreachable, UsageConfig, WindowConfig,
 };
 
 use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Credentials, DefaultTenant, File, Flag,
     HeaderChange, Headers, Listed, Memory, Mode, Name, NatsUrl, NodeName, Password, PostgresUrl,
-    QueueName, RedisUrl, RelativePath, RestrictedKeys, SchemaName, Steps, StreamName, SubjectName,
+    QueueName, RedisUrl, RelativePath, RestrictedKeys, SchemaName, ServiceUrl, Steps, StreamName, SubjectName,
     TenantDefault, TenantsFrom, UrlPath,
 };
 use crate::config::log::{Format, Level, RabbitMqLog};
@@ -375,6 +375,21 @@ settings! {
         "How long publications are kept.";
     window_file: Option<PathBuf>, restart "window.file", File, None,
         "A file in which the publications that are kept, and the ids of triggers, survive a graceful restart of a node without a broker: it is written at the end of the shutdown, with mode 0600, and the next process reads and deletes it. Clients recover what they missed meanwhile. A file that is older than `window.age`, damaged, or writable for others is ignored with a line in the log. After a crash there is none. With RabbitMQ only the ids and the epoch survive, because nobody keeps what is published while the node is away. Each node needs a file of its own. Empty: none.";
+
+    usage_file: Option<PathBuf>, restart "usage.file", File, None,
+        "Write what each tenant uses within each hour, a line of JSON each. This names the files: with `/var/lib/high-templar/usage.jsonl` they are `usage.<hour>.<boot>.jsonl` in that folder, one for each hour in UTC and each run of the gateway, with mode 0600. The file of the current hour has `.open` before its ending. Gateways on one machine may share the folder. Empty: nothing is written.";
+    usage_url: Option<String>, restart "usage.url", ServiceUrl, None,
+        "POST the records of complete hours to this address, as JSON lists of at most 500. A status 2xx accepts them; otherwise they are sent again, with the same `id`, until `usage.keep` is over. Needs `usage.file`. Empty: nowhere.";
+    usage_key: Option<Secret>, restart secret "usage.key", Password, None,
+        "Sent to `usage.url` as `Authorization: Bearer <key>`.";
+    usage_tls_ca_file: Option<PathBuf>, restart "usage.tls_ca_file", File, None,
+        "PEM file with the certificate authorities that are trusted for `usage.url`, instead of the system's.";
+    usage_timeout: Duration, restart "usage.timeout", period(100 * MS, HOUR), UsageConfig::default().timeout,
+        "Time limit of one request to `usage.url`.";
+    usage_interval: Duration, restart "usage.interval", period(secs(1), HOUR), UsageConfig::default().interval,
+        "Interval of the checkpoints, each of which replaces the file of the current hour: after a crash at most so much is missing, and nothing is counted twice.";
+    usage_keep: Duration, restart "usage.keep", period(HOUR, secs(366 * 86_400)), UsageConfig::default().keep,
+        "How long files are kept, whether they were posted or not.";
 
     readiness_probe_interval: Duration, restart "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
         "Interval of the probes that the node sends to itself on the path of triggers: through the broker, if there is one, and to every thread. 0: none.";

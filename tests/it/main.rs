@@ -70,3 +70,4 @@ mod tickets;
 mod tls;
 mod triggers;
 mod unread;
+mod usage;

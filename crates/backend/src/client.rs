@@ -22,6 +22,9 @@ use crate::{Backend, Hook, body, parse, redirect, setup};
 /// Longest body that is read only to keep its connection, in bytes.
 const DISCARD_BYTES_MAX: usize = 64 * 1024;
 
+/// The name by which the gateway calls.
+pub(crate) const USER_AGENT: &str = concat!("high-templar/", env!("CARGO_PKG_VERSION"));
+
 /// Longest time for such a body.
 const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
 
@@ -252,7 +255,7 @@ fn own_credentials(headers: Vec<HeaderRule>) -> Credentials {
     // Fixed values were checked with the settings.
     let own = ForwardRules::new(headers).apply(&nobody, None);
     let mut own = own.unwrap_or_default();
-    let name = HeaderValue::from_static(concat!("high-templar/", env!("CARGO_PKG_VERSION")));
+    let name = HeaderValue::from_static(USER_AGENT);
     own.headers_mut().entry(header::USER_AGENT).or_insert(name);
     own
 }
@@ -276,7 +279,7 @@ fn request_headers(credentials: &Credentials) -> HeaderMap {
 
 /// The `Retry-After` of an answer (RFC 9110 section 10.2.3): seconds, or a date, which is measured
 /// against the answer's own `Date`, so that no clock has to be right.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let value = text(header::RETRY_AFTER)?;
     let seconds = if value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -314,7 +317,7 @@ async fn wants_tls(response: Response<Incoming>, deadline: Deadline) -> bool {
 
 /// Drains a small body so that its connection can be reused. A body that does not arrive at once is
 /// not read, which closes the connection.
-async fn discard(response: Response<Incoming>, deadline: Deadline) {
+pub(crate) async fn discard(response: Response<Incoming>, deadline: Deadline) {
     let body = body::discard(response.into_body(), DISCARD_BYTES_MAX);
     let reading = tokio::time::timeout(DISCARD_TIME_MAX, body);
     // Whether it was read makes no difference to the call.

@@ -179,7 +179,7 @@ impl Exchange {
 }
 
 /// What the connection of a request had carried before.
-fn served(captured: &CaptureConnection) -> Served {
+pub(crate) fn served(captured: &CaptureConnection) -> Served {
     let mut extras = Extensions::new();
     if let Some(connected) = captured.connection_metadata().as_ref() {
         connected.get_extras(&mut extras);

@@ -23,6 +23,7 @@ mod guard;
 mod kept;
 mod kind;
 mod parse;
+mod post;
 mod redirect;
 mod setup;
 
@@ -45,6 +46,7 @@ pub use crate::forward::{
 pub use crate::guard::{Guard, GuardCounts};
 pub use crate::kept::KeptCredentials;
 pub use crate::kind::{FailureKind, RefusalKind};
+pub use crate::post::{PostConfig, PostFailure, PostSetupError, Poster};
 pub use crate::setup::BackendSetupError;
 
 /// The clock of the calls. None of its numbers ever shrinks.

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri, header};
@@ -172,10 +173,6 @@ pub(crate) fn connector(
         Some(_) if secure => Err(BackendSetupError::SocketWithTls),
         Some(path) => Ok(Connector::unix(timeout, path)),
         None if secure => {
-            let host = base.host().unwrap_or_default();
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let name = ServerName::try_from(host.to_owned())
-                .map_err(|_| BackendSetupError::Url("has a host that no certificate can name"))?;
             let trust = if config.tls_verify {
                 Trust::of_file(config.tls_ca_file.as_deref())
             } else {
@@ -184,9 +181,39 @@ pub(crate) fn connector(
                 );
                 Trust::Anyone
             };
-            let client = tls::client(trust).map_err(BackendSetupError::Tls)?;
-            Ok(Connector::tls(timeout, client.into(), name))
+            trusting(base, trust, timeout).map_err(|fault| match fault {
+                Fault::Host => BackendSetupError::Url(NO_NAME),
+                Fault::Tls(error) => BackendSetupError::Tls(error),
+            })
         }
         None => Ok(Connector::tcp(timeout)),
     }
+}
+
+/// The way to a server whose certificate is checked.
+pub(crate) fn secure(
+    address: &Uri,
+    ca_file: Option<&Path>,
+    timeout: Duration,
+) -> Result<Connector, Fault> {
+    trusting(address, Trust::of_file(ca_file), timeout)
+}
+
+/// Why there is no way to a server over TLS.
+pub(crate) enum Fault {
+    /// No certificate can name its host.
+    Host,
+    /// TLS cannot be set up.
+    Tls(TlsSetupError),
+}
+
+/// What is wrong with such an address.
+pub(crate) const NO_NAME: &str = "has a host that no certificate can name";
+
+fn trusting(address: &Uri, trust: Trust<'_>, timeout: Duration) -> Result<Connector, Fault> {
+    let host = address.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| Fault::Host)?;
+    let client = tls::client(trust).map_err(Fault::Tls)?;
+    Ok(Connector::tls(timeout, client.into(), name))
 }

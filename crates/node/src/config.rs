@@ -1,11 +1,13 @@
 //! Configuration of the server. Plain values, already validated.
 
+mod build_info;
 mod memory;
 mod nodes;
 mod permissions;
 mod resume;
 mod rights;
 mod tenant;
+mod usage;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use ht_core::limits::Limits;
 pub use ht_core::shard::{Compression, RecoverySettings};
 use ht_core::window::WindowLimits;
 
+pub use crate::config::build_info::BuildInfo;
 pub(crate) use crate::config::memory::HEAD_BYTES_MIN;
 pub use crate::config::memory::MemoryBounds;
 pub use crate::config::nodes::NodesConfig;
@@ -31,6 +34,7 @@ pub use crate::config::tenant::{
     HostName, HostNameError, KeyHash, PublishKey, TenantConfig, TenantFeatures, TenantLimits,
     TenantName, TenantsConfig,
 };
+pub use crate::config::usage::UsageConfig;
 use ht_proto::trigger::TriggerLimits;
 
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
@@ -86,27 +90,8 @@ pub struct ServerConfig {
     pub permissions: PermissionsConfig,
     /// The tenants besides `main`.
     pub tenants: TenantsConfig,
-}
-
-/// What a program was built from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BuildInfo {
-    /// The release.
-    pub version: &'static str,
-    /// The commit of the source.
-    pub commit: &'static str,
-    /// The version of the compiler.
-    pub rustc: &'static str,
-}
-
-impl Default for BuildInfo {
-    fn default() -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            commit: "unknown",
-            rustc: "unknown",
-        }
-    }
+    /// Where the usage of tenants is written.
+    pub usage: UsageConfig,
 }
 
 /// The listener that the API and the operator use.

@@ -36,6 +36,7 @@ use crate::services::{Service, Services, ShutdownStage};
 use crate::shards::Shards;
 use crate::tenants::Tenants;
 use crate::tenants::closer::Closer;
+use crate::usage::Usage;
 use crate::window_file::WindowFile;
 
 /// A running node. It runs until it is [drained](Self::drain); if it is dropped instead, all
@@ -119,6 +120,7 @@ impl Gateway {
         gateway.start_prober(&config).await;
         gateway.start_delivery(caller);
         gateway.start_upkeep();
+        gateway.start_usage(&config)?;
         gateway.start_rechecker();
         gateway.start_internal(&config, internal.0);
         gateway.start_public(&config, public.0);
@@ -233,6 +235,16 @@ impl Gateway {
         }
     }
 
+    /// Starts writing the usage of tenants, if it is to be written.
+    fn start_usage(&self, config: &ServerConfig) -> Result<(), StartError> {
+        let usage = Usage::of(&config.usage, &self.node).map_err(StartError::Usage)?;
+        if let Some(usage) = usage {
+            let run = |shutdown| usage.run(shutdown);
+            self.services.start(Service::Usage, run);
+        }
+        Ok(())
+    }
+
     /// Starts what the backends need beside their calls, for as long as clients are admitted.
     fn start_upkeep(&self) {
         let node = &self.node;
@@ -261,6 +273,7 @@ impl Gateway {
             interner: Arc::clone(&node.interner),
             clock: node.call_clock(),
             reports: Reports {
+                meters: Arc::clone(&node.meters),
                 counters: Arc::clone(&node.counters),
                 throttles: Arc::clone(&node.throttles),
             },
@@ -340,6 +353,7 @@ impl Gateway {
             window: Arc::clone(&node.window),
             permits: Arc::clone(&node.permits),
             memory: Arc::clone(&node.memory),
+            meters: Arc::clone(&node.meters),
             counters: Arc::clone(counters),
             throttles: Arc::clone(throttles),
         };

@@ -1,5 +1,6 @@
 //! The two listening sockets of a node.
 
+use ht_backend::PostSetupError;
 use ht_control::tenants::claims::Conflict;
 use ht_edge::listener::{Inherited, InheritedSockets, Listener};
 
@@ -31,6 +32,9 @@ pub enum StartError {
     /// A shard could not be started.
     #[error("cannot start a shard: {0}")]
     Shard(std::io::Error),
+    /// The usage of tenants could not be posted.
+    #[error("usage.url {0}")]
+    Usage(PostSetupError),
 }
 
 /// All of them.

@@ -29,6 +29,7 @@ use crate::lifecycle::Lifecycle;
 use crate::live::shard_settings;
 use crate::loads::Loads;
 use crate::memory::{Memory, allowance};
+use crate::meters::{Meters, UsageCounts};
 use crate::peers::Peers;
 use crate::permissions::Mailbox;
 use crate::shares::Shares;
@@ -52,6 +53,10 @@ pub(crate) struct Node {
     pub(crate) leaving: Arc<Leaving>,
     /// Counters of the shards.
     pub(crate) totals: Arc<Totals>,
+    /// What is counted for each tenant.
+    pub(crate) meters: Arc<Meters>,
+    /// What becomes of the records of usage.
+    pub(crate) usage: Arc<UsageCounts>,
     /// Counters outside of them.
     pub(crate) counters: Arc<Counters>,
     pub(crate) throttles: Arc<Throttles>,
@@ -111,6 +116,8 @@ impl Node {
             administration: Arc::default(),
             leaving: Arc::default(),
             totals: Arc::new(Totals::new(shards)),
+            meters: Arc::default(),
+            usage: Arc::default(),
             counters: Arc::default(),
             throttles: Arc::default(),
             lifecycle: Arc::default(),

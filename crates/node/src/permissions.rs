@@ -227,7 +227,7 @@ impl Desk {
             }
         };
         let tenant = id.0;
-        self.parts.reports.counters.bootstraps.add(outcome(&answer));
+        self.parts.reports.answered(tenant, outcome(&answer));
         match answer {
             Answer::Admitted(permissions) => match permitted::rooms(&permissions) {
                 Some(list) => {

@@ -28,6 +28,7 @@ use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::inbox::{self, Batch, Ended, Overflow};
 use crate::interner::Interner;
+use crate::meters::Meters;
 use crate::node::Node;
 use crate::peers::Peers;
 use crate::recovery::GapReports;
@@ -50,6 +51,7 @@ pub(crate) struct NodeSequencer {
     peers: Arc<Peers>,
     gaps: GapReports,
     log_retains: bool,
+    meters: Arc<Meters>,
     counters: Arc<Counters>,
     throttles: Arc<Throttles>,
 }
@@ -78,6 +80,7 @@ impl NodeSequencer {
             peers: Arc::clone(&node.peers),
             gaps: GapReports::new(node),
             log_retains: node.log_retains,
+            meters: Arc::clone(&node.meters),
             counters: Arc::clone(&node.counters),
             throttles: Arc::clone(&node.throttles),
         }
@@ -103,7 +106,7 @@ impl NodeSequencer {
             let position = placed.position.get();
             match entry.what {
                 What::Publication(publication, keys) => {
-                    self.count(placed);
+                    self.count(placed, publication.tenant);
                     if !placed.duplicate {
                         if !group.is_of(publication.tenant) {
                             self.hand_on(std::mem::take(&mut group), &mut missed);
@@ -280,13 +283,13 @@ impl NodeSequencer {
     }
 
     /// Counts a trigger.
-    fn count(&self, placed: &Placed) {
-        let counters = &self.counters;
-        counters.triggers.fetch_add(1, Ordering::Relaxed);
-        let duplicates = u64::from(placed.duplicate);
-        counters
-            .trigger_duplicates
-            .fetch_add(duplicates, Ordering::Relaxed);
+    fn count(&self, placed: &Placed, tenant: TenantId) {
+        self.counters.triggers.fetch_add(1, Ordering::Relaxed);
+        let count = match placed.duplicate {
+            true => &self.counters.trigger_duplicates,
+            false => &self.meters.of(tenant).publications,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -29,6 +29,8 @@ labels! {
         Reporter = "reporter",
         /// Queries the API again about clients that are connected.
         Rechecker = "rechecker",
+        /// Writes and posts the usage of tenants.
+        Usage = "usage",
         /// The listener for the API and operators.
         Internal = "internal listener",
         /// Samples the memory of the process.
@@ -46,7 +48,7 @@ impl Service {
             Self::Broker | Self::Hooks | Self::Reporter | Self::Rechecker => {
                 ShutdownStage::Delivery
             }
-            Self::Internal | Self::MemoryWatch => ShutdownStage::Health,
+            Self::Internal | Self::MemoryWatch | Self::Usage => ShutdownStage::Health,
         }
     }
 }

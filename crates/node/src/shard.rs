@@ -114,8 +114,15 @@ impl ShardThread {
             }
             self.turns.turn(&mut self.around);
             let turn = self.around.clock.elapsed().saturating_sub(begun);
-            let Outside { totals, index, .. } = &self.around.outside;
-            totals.publish(*index, self.turns.shard.stats(), turn);
+            let Outside {
+                totals,
+                meters,
+                index,
+                ..
+            } = &self.around.outside;
+            let shard = &mut self.turns.shard;
+            totals.publish(*index, shard.stats(), turn);
+            shard.take_tallies(|tenant, tally| meters.add(tenant, &tally));
         }
     }
 

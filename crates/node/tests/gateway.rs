@@ -12,7 +12,7 @@ use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     Matching, NodesConfig, PermissionsConfig, PublicConfig, ReadinessConfig, RecoveryConfig,
-    ResumeConfig, ServerConfig, ServerLimits, TcpOptions, TenantsConfig,
+    ResumeConfig, ServerConfig, ServerLimits, TcpOptions, TenantsConfig, UsageConfig,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -74,6 +74,7 @@ fn config() -> ServerConfig {
         recovery: RecoveryConfig::default(),
         resume: ResumeConfig::default(),
         permissions: PermissionsConfig::default(),
+        usage: UsageConfig::default(),
         nodes: NodesConfig::default(),
         tenants: TenantsConfig::default(),
     }

@@ -58,6 +58,38 @@ impl Kind for Address {
     }
 }
 
+/// The whole address of a service. Never shown: it may hold credentials by mistake.
+pub(crate) struct ServiceUrl;
+
+impl Kind for ServiceUrl {
+    type Value = Option<String>;
+
+    fn read(&self, node: &Node) -> Result<Option<String>, Wrong> {
+        let text = node.text().map(str::trim).ok_or(Wrong::Kind)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let uri = text.parse::<Uri>().ok();
+        let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+        let Some(host) = uri.as_ref().and_then(Uri::authority) else {
+            return Err(Wrong::Says(format!("expected {}", self.expects())));
+        };
+        if host.as_str().contains('@') || host.host().is_empty() {
+            let sentence = "expected an address with a host, and without a user and a password";
+            return Err(Wrong::Says(sentence.to_owned()));
+        }
+        Ok(Some(text.to_owned()))
+    }
+
+    fn expects(&self) -> String {
+        "an http:// or https:// address".into()
+    }
+
+    fn show(&self, value: &Option<String>) -> String {
+        quoted(value.as_deref().unwrap_or_default())
+    }
+}
+
 /// The backend's base address. Never shown: it may hold credentials by mistake.
 pub(crate) struct BaseUrl;
 

@@ -8,7 +8,7 @@ use ht_backend::config::HeaderSource;
 use ht_core::window::Reader;
 use ht_node::config::{
     GapPolicy, Listen, Matching, OriginsWritten, PermissionsConfig, RecoverySettings, ResumeConfig,
-    Right, Secret, ServerConfig, Unreachable,
+    Right, Secret, ServerConfig, Unreachable, UsageConfig,
 };
 
 use ht_node::live::{LiveSettings, shard_settings};
@@ -187,6 +187,13 @@ const EVERY: &[(&str, &str)] = &[
     ("window.bytes", r#""8MiB""#),
     ("window.age", r#""9s""#),
     ("window.file", r#""/var/lib/window""#),
+    ("usage.file", r#""/var/lib/usage.jsonl""#),
+    ("usage.url", r#""http://bills.example/usage?of=ht""#),
+    ("usage.key", r#""bills""#),
+    ("usage.tls_ca_file", r#""/bills.pem""#),
+    ("usage.timeout", r#""11s""#),
+    ("usage.interval", r#""12s""#),
+    ("usage.keep", r#""13h""#),
     ("readiness.probe_interval", "6"),
     ("readiness.probe_timeout", "7"),
     ("log.level", r#""debug""#),
@@ -326,6 +333,16 @@ fn assert_every(config: &Config) {
     assert_eq!(window.age.as_secs(), 9);
     let file = server.window_file.as_deref();
     assert_eq!(file, Some(Path::new("/var/lib/window")));
+    let usage = UsageConfig {
+        file: Some("/var/lib/usage.jsonl".into()),
+        url: Some("http://bills.example/usage?of=ht".into()),
+        key: Some(Secret("bills".into())),
+        tls_ca_file: Some("/bills.pem".into()),
+        timeout: Duration::from_secs(11),
+        interval: Duration::from_secs(12),
+        keep: Duration::from_hours(13),
+    };
+    assert_eq!(server.usage, usage);
     let keepalive = &server.keepalive;
     assert_eq!(
         (keepalive.interval.as_secs(), keepalive.timeout.as_secs()),

@@ -12,7 +12,7 @@ use ht_node::config::{
     AuthConfig, BuildInfo, Compression, DrainConfig, HookQueueConfig, InternalConfig,
     KeepaliveConfig, Listen, Matching, NodesConfig, PermissionsConfig, PublicConfig,
     ReadinessConfig, RecoveryConfig, ResumeConfig, ServerConfig, ServerLimits, TcpOptions,
-    TenantsConfig,
+    TenantsConfig, UsageConfig,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -162,6 +162,7 @@ fn server(options: &DemoOptions, build: BuildInfo) -> ServerConfig {
         recovery: RecoveryConfig::default(),
         resume: ResumeConfig::default(),
         permissions: PermissionsConfig::default(),
+        usage: UsageConfig::default(),
         nodes: NodesConfig::default(),
         tenants: TenantsConfig::default(),
     }

@@ -178,6 +178,21 @@ pub(crate) enum BootstrapOutcome {
     Failed(FailureKind),
 }
 
+impl BootstrapOutcome {
+    /// Whether the API was called at all.
+    pub(crate) fn is_call(self) -> bool {
+        let held_back = [
+            FailureKind::Busy,
+            FailureKind::QueueFull,
+            FailureKind::CircuitOpen,
+        ];
+        match self {
+            Self::Admitted | Self::Refused(_) => true,
+            Self::Failed(kind) => !held_back.contains(&kind),
+        }
+    }
+}
+
 const REFUSALS: usize = RefusalKind::ALL.len();
 
 impl Label for BootstrapOutcome {

@@ -4,19 +4,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ht_backend::{Failure, Refusal};
+use ht_proto::entry::TenantId;
 use ht_telemetry::throttle::Throttles;
 
 use crate::config::Unreachable;
-use crate::counters::Counters;
+use crate::counters::{BootstrapOutcome, Counters};
+use crate::meters::Meters;
 
 /// Logs and counts.
 #[derive(Clone)]
 pub(crate) struct Reports {
+    pub(crate) meters: Arc<Meters>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) throttles: Arc<Throttles>,
 }
 
 impl Reports {
+    /// The API has been queried about a client of a tenant.
+    pub(super) fn answered(&self, tenant: TenantId, outcome: BootstrapOutcome) {
+        self.counters.bootstraps.add(outcome);
+        self.meters.of(tenant).bootstraps.add(outcome);
+    }
+
     /// The API does not admit a client any more.
     pub(super) fn refused(&self, refusal: &Refusal) {
         let Some(suppressed) = self.throttles.allow("recheck-refused") else {

@@ -88,6 +88,7 @@ impl Setting {
             interner: Arc::clone(&node.interner),
             clock: node.call_clock(),
             reports: Reports {
+                meters: Arc::clone(&node.meters),
                 counters: Arc::clone(&node.counters),
                 throttles: Arc::clone(&node.throttles),
             },

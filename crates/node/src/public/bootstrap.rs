@@ -16,6 +16,7 @@ use crate::counters::{BootstrapOutcome, Counters};
 use crate::interner::Interner;
 use crate::live::LiveSettings;
 use crate::memory::Memory;
+use crate::meters::Meters;
 use crate::permitted::{self, Permitted};
 use crate::public::outcome::{Admitted, Outcome};
 use crate::tenants::{Tenant, Tenants};
@@ -36,6 +37,7 @@ pub(crate) struct Bootstrap {
     pub(crate) window: Arc<NodeWindow>,
     pub(crate) permits: Arc<Permits>,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) meters: Arc<Meters>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) throttles: Arc<Throttles>,
     /// Whether the API is queried again about clients, for which their credentials are kept.
@@ -72,7 +74,7 @@ impl Bootstrap {
                 permissions.asked_at.get_or_insert(asked_at);
                 self.admitted(asking, &permissions)
             }
-            Ok(Answer::Refused(refusal)) => self.refused(asking.facts, &refusal),
+            Ok(Answer::Refused(refusal)) => self.refused(asking, &refusal),
             Ok(Answer::Failed(failure)) => self.failed(asking, &failure),
             Err(_) => self.late(asking),
         }
@@ -81,9 +83,9 @@ impl Bootstrap {
     fn admitted(&self, asking: Asking<'_>, permissions: &Permissions) -> Outcome {
         let facts = asking.facts;
         let Some(outcome) = self.admit(asking, permissions, None) else {
-            return self.refused(facts, &Refusal::AllowedRooms);
+            return self.refused(asking, &Refusal::AllowedRooms);
         };
-        self.counters.bootstraps.add(BootstrapOutcome::Admitted);
+        self.count(asking, BootstrapOutcome::Admitted);
         verdict::warn_of_ignored(&self.throttles, Some(facts.id), &permissions.ignored);
         outcome
     }
@@ -138,10 +140,16 @@ impl Bootstrap {
         })))
     }
 
-    /// Clients without our subprotocol get the same close code as ever.
-    fn refused(&self, facts: &RequestFacts, refusal: &Refusal) -> Outcome {
-        let outcome = BootstrapOutcome::Refused(refusal.kind());
+    fn count(&self, asking: Asking<'_>, outcome: BootstrapOutcome) {
         self.counters.bootstraps.add(outcome);
+        let meter = self.meters.of(asking.credentials.tenant());
+        meter.bootstraps.add(outcome);
+    }
+
+    /// Clients without our subprotocol get the same close code as ever.
+    fn refused(&self, asking: Asking<'_>, refusal: &Refusal) -> Outcome {
+        let facts = asking.facts;
+        self.count(asking, BootstrapOutcome::Refused(refusal.kind()));
         verdict::log_refusal(&self.throttles, facts.id, refusal);
         Outcome::Refused(match facts.subprotocol {
             Some(Subprotocol::V1) => Close::REFUSED,
@@ -151,8 +159,7 @@ impl Bootstrap {
 
     fn failed(&self, asking: Asking<'_>, failure: &Failure) -> Outcome {
         let Asking { tenant, facts, .. } = asking;
-        let outcome = BootstrapOutcome::Failed(failure.kind());
-        self.counters.bootstraps.add(outcome);
+        self.count(asking, BootstrapOutcome::Failed(failure.kind()));
         let is_guarded = tenant.backend().guard().is_some();
         verdict::log_failure(&self.throttles, facts.id, failure, is_guarded);
         Outcome::Refused(match facts.subprotocol {

@@ -31,6 +31,7 @@ use crate::hooks::HookSender;
 use crate::inbox::{Asked, Wait};
 use crate::live::Live;
 use crate::loads::Loads;
+use crate::meters::Meters;
 use crate::node::Node;
 use crate::shard::outside::rechecks::Rechecks;
 use crate::socket::Socket;
@@ -45,6 +46,7 @@ const KEPT: usize = 64;
 pub(crate) struct Outside {
     pub(super) index: usize,
     pub(super) totals: Arc<Totals>,
+    pub(super) meters: Arc<Meters>,
     interest: Arc<InterestIndex>,
     commands: Arc<Commands>,
     permits: Arc<Permits>,
@@ -74,6 +76,7 @@ impl Outside {
         Self {
             index,
             totals: Arc::clone(&node.totals),
+            meters: Arc::clone(&node.meters),
             interest: Arc::clone(&node.interest),
             commands: Arc::clone(&node.commands),
             permits: Arc::clone(&node.permits),
