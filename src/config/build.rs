@@ -9,9 +9,9 @@ use ht_backend::tls;
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
-    NodesConfig, Origins, OriginsWritten, PermissionsConfig, PublicConfig, ReadinessConfig,
-    RecoveryConfig, RecoverySettings, ResumeConfig, Secret, ServerConfig, ServerLimits, TcpOptions,
-    TenantConfig, TenantsConfig,
+    MetricsConfig, NodesConfig, Origins, OriginsWritten, PermissionsConfig, PublicConfig,
+    ReadinessConfig, RecoveryConfig, RecoverySettings, ResumeConfig, Secret, ServerConfig,
+    ServerLimits, TcpOptions, TenantConfig, TenantsConfig,
 };
 
 use crate::config::kind::{HeaderChange, TenantsFrom};
@@ -257,6 +257,9 @@ fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
             delay: values.drain_delay.value,
             period: values.drain_period.value,
             timeout: values.drain_timeout.value,
+        },
+        metrics: MetricsConfig {
+            tenants_max: values.metrics_tenants_max.value,
         },
         usage: usage::usage(values),
         nodes: NodesConfig {

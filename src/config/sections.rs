@@ -65,6 +65,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "window",
         "The last publications, which each node keeps in memory for clients whose permissions are being checked: they receive them once that is done. The first bound that is reached drops the oldest ones; a client that would need them is closed with 1012 `gap <ms>`, and fetches again.",
     ),
+    ("metrics", "What `/metrics` shows of tenants."),
     (
         "usage",
         "What each tenant uses, for bills. Without tenants there is one, `main`.",

@@ -12,16 +12,16 @@ use ht_broker::config::{NatsConfig, PostgresConfig, RedisConfig, StreamConfig};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
-    Listen, Matching, NodesConfig, OriginPattern, PermissionsConfig, PublicConfig, ReadinessConfig,
-    RecoveryConfig, RecoverySettings, RestrictedKey, ResumeConfig, Secret, ServerLimits,
-    TcpOptions, Trusted, TrustedProxies, Unreachable, UsageConfig, WindowConfig,
+    Listen, Matching, MetricsConfig, NodesConfig, OriginPattern, PermissionsConfig, PublicConfig,
+    ReadinessConfig, RecoveryConfig, RecoverySettings, RestrictedKey, ResumeConfig, Secret,
+    ServerLimits, TcpOptions, Trusted, TrustedProxies, Unreachable, UsageConfig, WindowConfig,
 };
 
 use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Credentials, DefaultTenant, File, Flag,
     HeaderChange, Headers, Listed, Memory, Mode, Name, NatsUrl, NodeName, Password, PostgresUrl,
-    QueueName, RedisUrl, RelativePath, RestrictedKeys, SchemaName, ServiceUrl, Steps, StreamName, SubjectName,
-    TenantDefault, TenantsFrom, UrlPath,
+    QueueName, RedisUrl, RelativePath, RestrictedKeys, SchemaName, ServiceUrl, Steps, StreamName,
+    SubjectName, TenantDefault, TenantsFrom, UrlPath,
 };
 use crate::config::log::{Format, Level, RabbitMqLog};
 use crate::config::python::PythonVariables;
@@ -97,7 +97,6 @@ settings! {
         "Verify the API's TLS certificate. Disable it in development only.";
     backend_tls_ca_file: Option<PathBuf>, restart "backend.tls_ca_file", File, None,
         "PEM file with the certificate authorities to trust, and no others; a self-signed certificate can be one. Empty: those of the system, or, where the variables `SSL_CERT_FILE` (a PEM file) or `SSL_CERT_DIR` (folders of PEM files) are set, those and not the system's. Read at the start; a file that is missing or not PEM is a configuration error (exit status 78).";
-
     auth_first_frame: bool, live "auth.first_frame", Flag, AuthConfig::default().first_frame,
         "Whether a client without a cookie and a parameter may send its token in the first frame. It then must send one: the API is not called for clients without credentials.";
     auth_first_frame_timeout: Duration, live "auth.first_frame_timeout", period(100 * MS, HOUR), AuthConfig::default().first_frame_timeout,
@@ -180,7 +179,6 @@ settings! {
         "Records of the log that are older are deleted. A node that was disconnected for longer has a gap.";
     postgres_retention_rows: usize, restart "postgres.retention_rows", count(1_000, 1_000_000_000), PostgresConfig::default().retention_rows as usize,
         "Maximum records of the log; older ones are deleted.";
-
     nats_url: Option<String>, restart secret "nats.url", NatsUrl, None,
         "URL of the NATS server whose JetStream holds the log of all triggers, instead of RabbitMQ. Several servers of a cluster are separated by commas. `tls://` demands TLS and checks the server's certificate; with `nats://` the server decides. Empty: none.";
     nats_username: Option<Secret>, restart secret "nats.username", Password, None,
@@ -211,7 +209,6 @@ settings! {
         "A stream that is made retains at most so many bytes; the oldest messages go first.";
     nats_replicas: usize, restart "nats.replicas", count(1, 5), NatsConfig::default().replicas.into(),
         "Servers of the cluster that keep a copy of a stream that is made. 3 survive the loss of one.";
-
     redis_url: Option<String>, restart secret "redis.url", RedisUrl, None,
         "URL of the Redis (7.0 or later) or Valkey that holds the log of all triggers, instead of RabbitMQ. `rediss://` uses TLS; `unix:///run/redis/redis.sock?db=0` is a unix socket. Empty: none.";
     redis_username: Option<Secret>, restart secret "redis.username", Password, None,
@@ -230,12 +227,10 @@ settings! {
         "Records of the log that are older are dropped. A node that was disconnected for longer has a gap.";
     redis_retention_entries: usize, restart "redis.retention_entries", count(1_000, 1_000_000_000), RedisConfig::default().retention_entries as usize,
         "Maximum records of the log, or a few more; older ones are dropped. They are in the memory of the server.";
-
     rooms_matching: Matching, restart "rooms.matching", Choose::<Matching>::one(), Matching::default(),
         "`wildcard`: `*` in a subscription or a trigger matches every value. `exact`: it is an ordinary value, as in the Python version.";
     status_clients: bool, live "status.clients", Flag, true,
         "Whether clients may request `status`.";
-
     compression_enabled: bool, live "compression.enabled", Flag, true,
         "Accept compression from clients that offer it (permessage-deflate; all browsers do). Disable it if the same `data` contains secrets and text that an attacker can choose, and the attacker could observe sizes (BREACH); see \"Compression\" in the protocol.";
     compression_threshold: usize, live "compression.threshold", size(64, MIB), Compression::default().threshold,
@@ -376,6 +371,9 @@ settings! {
     window_file: Option<PathBuf>, restart "window.file", File, None,
         "A file in which the publications that are kept, and the ids of triggers, survive a graceful restart of a node without a broker: it is written at the end of the shutdown, with mode 0600, and the next process reads and deletes it. Clients recover what they missed meanwhile. A file that is older than `window.age`, damaged, or writable for others is ignored with a line in the log. After a crash there is none. With RabbitMQ only the ids and the epoch survive, because nobody keeps what is published while the node is away. Each node needs a file of its own. Empty: none.";
 
+    metrics_tenants_max: usize, restart "metrics.tenants_max", count(0, 10_000), MetricsConfig::default().tenants_max,
+        "How many tenants have a label of their own in `/metrics`, those with most connections; the others are `other` together. Where there are tenants, each one adds some thirty time series.";
+
     usage_file: Option<PathBuf>, restart "usage.file", File, None,
         "Write what each tenant uses within each hour, a line of JSON each. This names the files: with `/var/lib/high-templar/usage.jsonl` they are `usage.<hour>.<boot>.jsonl` in that folder, one for each hour in UTC and each run of the gateway, with mode 0600. The file of the current hour has `.open` before its ending. Gateways on one machine may share the folder. Empty: nothing is written.";
     usage_url: Option<String>, restart "usage.url", ServiceUrl, None,
@@ -390,12 +388,10 @@ settings! {
         "Interval of the checkpoints, each of which replaces the file of the current hour: after a crash at most so much is missing, and nothing is counted twice.";
     usage_keep: Duration, restart "usage.keep", period(HOUR, secs(366 * 86_400)), UsageConfig::default().keep,
         "How long files are kept, whether they were posted or not.";
-
     readiness_probe_interval: Duration, restart "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
         "Interval of the probes that the node sends to itself on the path of triggers: through the broker, if there is one, and to every thread. 0: none.";
     readiness_probe_timeout: Duration, restart "readiness.probe_timeout", period(10 * MS, HOUR), ReadinessConfig::default().probe_timeout,
         "Time limit of a probe; beyond it `/ready` is 503.";
-
     log_level: Level, live "log.level", Choose::<Level>::one(), Level::Info,
         "Minimum level of log lines. The variable `RUST_LOG` takes precedence.";
     log_format: Format, restart "log.format", Choose::<Format>::one(), Format::Text,

@@ -12,8 +12,10 @@ const PAGE: &str = include_str!("../../docs/metrics.md");
 /// The metrics that a page of docs/metrics.md describes; without a broker but for those.
 fn documented(broker: bool) -> BTreeSet<String> {
     let sections = PAGE.split("\n## ").skip(1);
-    let sections =
-        sections.filter(|text| broker || !text.contains("Only on a node with a broker."));
+    let sections = sections
+        .filter(|text| broker || !text.contains("Only on a node with a broker."))
+        .filter(|text| !text.contains("Only on a node with tenants."))
+        .filter(|text| !text.contains("Only where `usage.file` is set."));
     sections
         .flat_map(|section| section.split("\n### `").skip(1))
         .map(|text| text.split('`').next().expect("a name").to_owned())

@@ -102,7 +102,10 @@ fn records_agree_with_what_was_done_over_a_crash_and_nothing_is_counted_twice() 
             .map(|(_, record)| record[member].as_u64().expect(member))
             .sum()
     };
-    assert_eq!((of("deliveries"), of("publications")), (5, 5));
+    assert_eq!(
+        (of("deliveries"), of("publications"), of("triggers")),
+        (5, 5, 5)
+    );
     assert_eq!((of("messages_in"), of("bootstrap_calls")), (2, 1));
     assert!(of("bytes_out") > 5 * 60, "{own:?}");
     for (_, record) in own {
@@ -122,8 +125,11 @@ fn records_agree_with_what_was_done_over_a_crash_and_nothing_is_counted_twice() 
     assert_eq!(open.count(), 0, "{names:?}");
 }
 
+/// What a receiver was sent: keys and records.
+type Requests = Arc<Mutex<Vec<(String, Value)>>>;
+
 /// A receiver that answers with these statuses, then with 200; `None`: not at all.
-fn receiver(answers: &'static [Option<u16>]) -> (String, Arc<Mutex<Vec<(String, Value)>>>) {
+fn receiver(answers: &'static [Option<u16>]) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!(
         "http://{}/usage",

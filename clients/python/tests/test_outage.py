@@ -331,8 +331,9 @@ class TestCircuit:
             publisher.publish(NEWS, 1)
         assert transport.calls == len(script)
 
-    def test_a_busy_gateway_is_alive(self, trickster):
-        busy = (503, {"Retry-After": "0"}, '{"error": "leaving"}')
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_a_busy_gateway_is_alive(self, trickster, status):
+        busy = (status, {"Retry-After": "0"}, '{"error": "leaving"}')
         with trickster(*[busy] * 6) as gateway:
             publisher = Publisher(gateway.url, attempts=2, on_error="log")
             for _ in range(3):

@@ -96,8 +96,9 @@ def test_a_connection_that_ended_while_idle_is_no_failure(backend):
         assert publisher.counts == (2, 0, 0)
 
 
-def test_tries_again_under_the_same_id(trickster):
-    busy = (503, {"Retry-After": "0"}, '{"error": "leaving"}')
+@pytest.mark.parametrize("status", [429, 503])
+def test_tries_again_under_the_same_id(trickster, status):
+    busy = (status, {"Retry-After": "0"}, '{"error": "leaving"}')
     with trickster(busy, "cut", None) as gateway, Publisher(gateway.url) as publisher:
         receipt = publisher.publish(NEWS, 1)
         bodies = [body for _, body, _ in gateway.requests]

@@ -237,7 +237,7 @@ impl<P: Peer> Shard<P> {
 
     /// Takes what was counted for tenants since the last call.
     pub fn take_tallies(&mut self, each: impl FnMut(TenantId, Tally)) {
-        self.tallies.take(each);
+        self.tallies.take(&self.stats, each);
     }
 
     /// How many connections there are, those that are being closed included.

@@ -147,6 +147,7 @@ stats! {
     Counter refused, "Clients that were refused, or could not be checked";
     Counter messages, "Messages of clients, valid or not";
     Counter deliveries, "Publish frames written to sockets";
+    Counter sent_bytes, "Bytes of all frames for admitted clients, those that are queued included";
     Counter undelivered, "Publish frames that were lost with their connection";
     Counter publications, "Publications matched, per shard";
     Counter deflated, "Publications that were compressed, each once";

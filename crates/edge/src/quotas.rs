@@ -286,11 +286,11 @@ impl Quotas {
         match crowded {
             Crowded::Open => {
                 let sentence = "This site has as many connections as it may have. Retry later.";
-                Rejection::unavailable(reason, sentence)
+                Rejection::unavailable(reason, sentence).of_tenant()
             }
             Crowded::Rate { again } => {
                 let sentence = "Too many clients of this site connect at once. Retry later.";
-                Rejection::too_many(reason, sentence, Some(again))
+                Rejection::too_many(reason, sentence, Some(again)).of_tenant()
             }
         }
     }

@@ -61,6 +61,8 @@ pub struct Rejection {
     pub reason: HandshakeError,
     /// The response to the client.
     pub response: Box<Response<Body>>,
+    /// The limit that was reached is one of the tenant's own.
+    pub is_of_tenant: bool,
 }
 
 impl Rejection {
@@ -70,6 +72,16 @@ impl Rejection {
         Self {
             reason,
             response: Box::new(response),
+            is_of_tenant: false,
+        }
+    }
+
+    /// The same, because of a limit of the tenant's own.
+    #[must_use]
+    pub fn of_tenant(self) -> Self {
+        Self {
+            is_of_tenant: true,
+            ..self
         }
     }
 

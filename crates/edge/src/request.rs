@@ -58,6 +58,7 @@ impl RequestFacts {
         let accept = handshake::check(request).map_err(|response| Rejection {
             reason: HandshakeError::Handshake,
             response,
+            is_of_tenant: false,
         })?;
         let found = screening::check(request.headers_mut(), arrival, config, origins, throttles)?;
         let headers = request.headers();

@@ -2,6 +2,7 @@
 
 mod build_info;
 mod memory;
+mod metrics;
 mod nodes;
 mod permissions;
 mod resume;
@@ -26,6 +27,7 @@ use ht_core::window::WindowLimits;
 pub use crate::config::build_info::BuildInfo;
 pub(crate) use crate::config::memory::HEAD_BYTES_MIN;
 pub use crate::config::memory::MemoryBounds;
+pub use crate::config::metrics::MetricsConfig;
 pub use crate::config::nodes::NodesConfig;
 pub use crate::config::permissions::{PermissionsConfig, Unreachable};
 pub use crate::config::resume::{RESUME_SECRET_BYTES_MIN, RESUME_SECRETS_MAX, ResumeConfig};
@@ -90,6 +92,8 @@ pub struct ServerConfig {
     pub permissions: PermissionsConfig,
     /// The tenants besides `main`.
     pub tenants: TenantsConfig,
+    /// What `/metrics` shows.
+    pub metrics: MetricsConfig,
     /// Where the usage of tenants is written.
     pub usage: UsageConfig,
 }

@@ -12,7 +12,7 @@ use ht_proto::label::Label;
 
 pub(crate) use crate::counters::labels::{
     BootstrapOutcome, CommandName, ErrorStatus, KeyPosition, ListenerKind, ProbeFailure,
-    ResumeOutcome,
+    ResumeOutcome, TenantLimit,
 };
 
 use crate::every_metric::every_metric;

@@ -236,6 +236,48 @@ macro_rules! every_metric {
                     "When it grows by more than the broker's restarts."
             }
 
+            "Tenants", "Only on a node with tenants. At most `metrics.tenants_max` tenants have a label of their own, the others are `other`, in which a tenant of that name is, too. A tenant gets a label when one is free, or when it has more than twice the connections of the smallest one that has one. No counter ever goes backwards: what a tenant did without a label stays in `other`, and what it did with one is shown again when it gets one again. So rates are right, and their sum is that of the node. `GET /tenants/<name>/metrics` shows these metrics of one tenant since the start of the process, whatever its label." {
+                observed tenant_connections = Read::TenantGauge(|it| it.connections);
+                    "Open connections of the tenant"
+                    "When it nears `limits.connections` of the tenant."
+                observed tenant_connection_seconds = Read::TenantCounter(|it| it.counts.connection_ms() / 1_000);
+                    "Time that connections of the tenant were open, in seconds, summed over them"
+                    "Not by itself: bills are made from the files of `usage.file`."
+                observed tenant_messages = Read::TenantCounter(|it| it.counts.messages());
+                    "Messages of clients of the tenant, valid or not"
+                    "When one tenant sends much more than its connections explain."
+                observed tenant_publications = Read::TenantCounter(|it| it.counts.publications());
+                    "Publications of the tenant that were placed in the order of this node; every node that reads the same log counts all of them"
+                    "When one tenant publishes much more than the others: set its `limits.publish_per_second`."
+                observed tenant_triggers = Read::TenantCounter(|it| it.counts.triggers());
+                    "Triggers and commands of the tenant that this node accepted over HTTP"
+                    "See `tenant_publications`."
+                observed tenant_deliveries = Read::TenantCounter(|it| it.counts.deliveries());
+                    "Publish frames written to sockets of the tenant"
+                    "When one tenant has most of the deliveries: set its `limits.messages_per_second`."
+                observed tenant_sent_bytes = Read::TenantCounter(|it| it.counts.bytes_out());
+                    "Bytes of all frames for clients of the tenant, those that are queued included, before TLS and TCP"
+                    "When one tenant fills the network: set its `limits.bytes_per_second`."
+                observed tenant_bootstraps = Read::TenantCounterBy("outcome", words::<BootstrapOutcome>, |it| it.counts.bootstraps());
+                    "Bootstrap calls to the API of the tenant, by outcome"
+                    "When another outcome than `admitted` and the refusals grows: the API of this tenant fails."
+                observed tenant_refusals = Read::TenantCounterBy("limit", words::<TenantLimit>, |it| it.counts.refusals());
+                    "Clients and requests that were rejected because of a limit of the tenant, by limit"
+                    "When it grows: the tenant needs a higher limit, or something of it is broken."
+            }
+
+            "Usage", "Only where `usage.file` is set." {
+                observed usage_write_failures = Read::UsageCounter(|usage| usage.write_failures.load(Ordering::Relaxed));
+                    "Checkpoints of usage that could not be written"
+                    "When it grows at all: a crash would lose what was used since. The log names folder and cause."
+                observed usage_post_failures = Read::UsageCounter(|usage| usage.post_failures.load(Ordering::Relaxed));
+                    "Requests to `usage.url` that were not accepted"
+                    "When it grows for an hour: bills are late. They are sent again until `usage.keep` is over."
+                observed usage_unsent_files = Read::UsageGauge(|usage| usage.unsent.load(Ordering::Relaxed));
+                    "Files of complete hours that `usage.url` has not accepted yet"
+                    "When it stays above 1 for longer than the receiver is ever away."
+            }
+
             "Memory", "Memory of the process and of what it holds for clients." {
                 observed memory_bytes = Read::Gauge(|now| now.node.memory.resident());
                     "Resident memory of the process"

@@ -2,8 +2,8 @@
 
 mod tenants;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use ht_backend::{Backend, ForwardRules, Hook};
 use ht_broker::order::Order;
@@ -304,6 +304,9 @@ impl Gateway {
             readiness,
             inboxes: self.shards.inboxes(),
             build: config.build,
+            tenants_max: config.metrics.tenants_max,
+            labelled: Mutex::default(),
+            usage: config.usage.file.as_ref().map(|_| Arc::clone(&node.usage)),
         };
         let internal = Internal {
             live: self.live.clone(),

@@ -7,6 +7,7 @@ mod body;
 mod keys;
 mod nodes;
 mod path;
+mod rate;
 mod rejected;
 mod tenant;
 mod tenants;
@@ -116,6 +117,13 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
             Ok(()) if reads => metrics::respond(&internal.sources, request.headers()).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
+        Endpoint::TenantMetrics(name) => {
+            match guard(internal, request.headers(), access, &[Right::Read]) {
+                Err(response) => *response,
+                Ok(()) if reads => tenant::metrics(internal, request.headers(), access, &name),
+                Ok(()) => respond::method_not_allowed("GET, HEAD"),
+            }
+        }
         Endpoint::Position => match guard(internal, request.headers(), access, &[Right::Publish]) {
             Err(response) => *response,
             Ok(()) if reads => answers::position(internal),

@@ -5,13 +5,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ht_core::tally::Tally;
+use ht_overload::Bucket;
 use ht_proto::entry::TenantId;
 use ht_proto::label::Label as _;
 
-use crate::counters::{BootstrapOutcome, Labels};
+use crate::counters::{BootstrapOutcome, Labels, TenantLimit};
 
 /// Tenants of one part of the table, which is made when one of them is counted.
 const PART: usize = 1_024;
@@ -32,6 +33,7 @@ pub(crate) struct Meters {
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     connections: Mutex<Connections>,
+    to_publish: Mutex<Bucket>,
     /// Messages of its clients, valid or not.
     pub(crate) messages: AtomicU64,
     /// Its publications that were placed in the order of this node.
@@ -44,6 +46,8 @@ pub(crate) struct Meter {
     pub(crate) bytes_out: AtomicU64,
     /// Calls of its API for clients that connect, by outcome.
     pub(crate) bootstraps: Labels<BootstrapOutcome>,
+    /// What was rejected because of a limit of the tenant.
+    pub(crate) refusals: Labels<TenantLimit>,
 }
 
 /// What becomes of the records of usage, for metrics.
@@ -130,7 +134,15 @@ impl Meters {
         }
     }
 
-    /// The connections of a tenant up to now. The next peak begins with those that are open now.
+    /// The connections of a tenant up to now.
+    pub(crate) fn connections(&self, meter: &Meter) -> Connections {
+        let now = self.now();
+        let mut connections = meter.lock();
+        connections.change(0, 0, now);
+        *connections
+    }
+
+    /// The same; the next peak begins with those that are open now.
     pub(crate) fn take_connections(&self, meter: &Meter) -> Connections {
         let now = self.now();
         let mut connections = meter.lock();
@@ -138,6 +150,24 @@ impl Meters {
         let taken = *connections;
         connections.peak = connections.open;
         taken
+    }
+
+    /// Takes from the bucket of what a tenant may publish.
+    ///
+    /// # Errors
+    /// With the time after which there is enough in it.
+    pub(crate) fn take_to_publish(
+        &self,
+        tenant: TenantId,
+        tokens: u64,
+        per_second: u64,
+    ) -> Result<(), Duration> {
+        let mut bucket = self
+            .of(tenant)
+            .to_publish
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        bucket.take(tokens, per_second, self.since.elapsed())
     }
 
     fn now(&self) -> u64 {

@@ -5,15 +5,18 @@ mod encode;
 mod format;
 mod process;
 mod rows;
+mod tenants;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use ht_backend::GuardCounts;
 use ht_broker::Broker;
 use ht_core::stats::{Stat, Stats};
 use ht_edge::respond::{self, Body};
+use ht_proto::entry::TenantId;
+use ht_proto::tenant::TenantName;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -21,14 +24,18 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub use crate::metrics::docs::markdown;
+pub(crate) use crate::metrics::tenants::Labelled;
 
 use crate::config::BuildInfo;
 use crate::inbox;
+use crate::meters::UsageCounts;
 use crate::metrics::format::Format;
 use crate::metrics::process::Process;
 use crate::metrics::rows::SECTIONS;
+use crate::metrics::tenants::Reading;
 use crate::node::Node;
 use crate::readiness::Readiness;
+use crate::tenants::Tenant;
 use crate::window::WindowSize;
 
 /// Dropped lines of the process's log: counted by the writer of the log.
@@ -74,6 +81,16 @@ enum Read {
     BrokerGauge(fn(&Broker) -> u64),
     /// Shown on a node with a broker only.
     BrokerCounter(fn(&Broker) -> u64),
+    /// A number of each tenant. Shown on a node with tenants only.
+    TenantGauge(fn(&Reading) -> u64),
+    /// The same.
+    TenantCounter(fn(&Reading) -> u64),
+    /// A further label, all its values, and a number for each: those that are not 0 are shown.
+    TenantCounterBy(&'static str, Words, for<'a> fn(&'a Reading) -> &'a [u64]),
+    /// Shown where the usage of tenants is written only.
+    UsageGauge(fn(&UsageCounts) -> u64),
+    /// The same.
+    UsageCounter(fn(&UsageCounts) -> u64),
     /// A gauge that is always 1, with labels that identify the program.
     Build,
     /// Shown if the system reports it.
@@ -92,6 +109,12 @@ pub(crate) struct Sources {
     /// The shards' inboxes.
     pub(crate) inboxes: Vec<inbox::Sender>,
     pub(crate) build: BuildInfo,
+    /// Most tenants with a label of their own.
+    pub(crate) tenants_max: usize,
+    /// Those that have one.
+    pub(crate) labelled: Mutex<Labelled>,
+    /// What becomes of the records of usage, where they are written.
+    pub(crate) usage: Option<Arc<UsageCounts>>,
 }
 
 /// What the rows are read from.
@@ -100,6 +123,8 @@ struct Now<'a> {
     sources: &'a Sources,
     totals: Stats,
     process: Process,
+    /// Numbers of tenants, by their labels; none on a node without tenants.
+    tenants: Option<Vec<(String, Reading)>>,
 }
 
 impl Now<'_> {
@@ -127,11 +152,31 @@ impl Now<'_> {
 /// All metrics at this moment, in the format that the request accepts.
 pub(crate) async fn respond(sources: &Arc<Sources>, headers: &HeaderMap) -> Response<Body> {
     let process = tokio::task::spawn_blocking(Process::look).await;
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot {
+    let snapshot = Snapshot {
         sources: Arc::clone(sources),
         process: process.unwrap_or_default(),
-    }));
+        tenant: None,
+    };
+    encode(snapshot, headers)
+}
+
+/// The metrics of one tenant.
+pub(crate) fn respond_of(
+    sources: &Arc<Sources>,
+    tenant: &Tenant,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let snapshot = Snapshot {
+        sources: Arc::clone(sources),
+        process: Process::default(),
+        tenant: Some((tenant.id(), tenant.name().clone())),
+    };
+    encode(snapshot, headers)
+}
+
+fn encode(snapshot: Snapshot, headers: &HeaderMap) -> Response<Body> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(snapshot));
     let mut body = String::new();
     if let Err(fmt::Error) = text::encode(&mut body, &registry) {
         let sentence = "the metrics could not be written";
@@ -150,6 +195,8 @@ pub(crate) async fn respond(sources: &Arc<Sources>, headers: &HeaderMap) -> Resp
 struct Snapshot {
     sources: Arc<Sources>,
     process: Process,
+    /// Only what is shown of this one.
+    tenant: Option<(TenantId, TenantName)>,
 }
 
 impl fmt::Debug for Snapshot {
@@ -160,14 +207,28 @@ impl fmt::Debug for Snapshot {
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Sources {
+            node,
+            labelled,
+            tenants_max,
+            ..
+        } = &*self.sources;
+        let tenants = match &self.tenant {
+            Some((tenant, name)) => Some(tenants::one(node, *tenant, name.as_str())),
+            None => tenants::all(node, labelled, *tenants_max),
+        };
         let now = Now {
-            node: &self.sources.node,
+            node,
             sources: &self.sources,
-            totals: self.sources.node.totals.sum(),
+            totals: node.totals.sum(),
             process: self.process,
+            tenants,
         };
         let mut metrics = SECTIONS.iter().flat_map(|section| section.metrics);
-        metrics.try_for_each(|metric| metric.encode(&now, &mut encoder))
+        metrics.try_for_each(|metric| match self.tenant {
+            Some(_) if !metric.is_of_tenants() => Ok(()),
+            _ => metric.encode(&now, &mut encoder),
+        })
     }
 }
 

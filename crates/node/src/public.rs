@@ -18,7 +18,7 @@ use ht_edge::descriptors::Descriptors;
 use ht_edge::listener::{ACCEPT_BACKOFF, Listener, Stream, descriptor};
 use ht_edge::permits::AddressPermit;
 use ht_edge::quotas::Quotas;
-use ht_edge::rejection::HandshakeError;
+use ht_edge::rejection::{HandshakeError, Rejection};
 use ht_edge::tcp;
 use ht_telemetry::throttle::Throttles;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,10 +29,11 @@ use uuid::Uuid;
 pub(crate) use self::bootstrap::Bootstrap;
 pub(crate) use self::upgrade::Destinations;
 use crate::charge::Charges;
-use crate::counters::{Counters, ListenerKind};
+use crate::counters::{Counters, ListenerKind, TenantLimit};
 use crate::lifecycle::Lifecycle;
 use crate::live::{Live, LiveSettings};
 use crate::peers::Peers;
+use crate::tenants::Tenant;
 use crate::totals::Totals;
 
 /// Time to finish requests in progress when the node shuts down.
@@ -89,6 +90,18 @@ impl Public {
     /// Counts a handshake that the gateway itself rejected.
     fn rejected(&self, reason: HandshakeError) {
         self.counters.handshake_errors.add(reason);
+    }
+
+    /// Counts a handshake that a limit of its tenant rejected.
+    fn count_refusal(&self, tenant: &Tenant, rejection: &Rejection) {
+        let limit = if rejection.reason == HandshakeError::HandshakesPerSecond {
+            TenantLimit::HandshakesPerSecond
+        } else {
+            TenantLimit::Connections
+        };
+        if rejection.is_of_tenant {
+            self.bootstrap.meters.of(tenant.id()).refusals.add(limit);
+        }
     }
 
     /// Logs that a socket could not be taken from the runtime: its connection is closed.

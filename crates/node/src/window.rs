@@ -222,6 +222,11 @@ impl NodeWindow {
         self.lock().expire(now);
     }
 
+    /// Bytes of it that a tenant is charged with.
+    pub(crate) fn bytes_of(&self, tenant: TenantId) -> u64 {
+        self.lock().bytes_of(tenant) as u64
+    }
+
     /// What it keeps now.
     pub(crate) fn size(&self) -> WindowSize {
         let now = self.now();

@@ -11,8 +11,9 @@ use ht_backend::{Answer, Backend, Credentials, Failure, ForwardRules, Hook, Perm
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
-    Matching, NodesConfig, PermissionsConfig, PublicConfig, ReadinessConfig, RecoveryConfig,
-    ResumeConfig, ServerConfig, ServerLimits, TcpOptions, TenantsConfig, UsageConfig,
+    Matching, MetricsConfig, NodesConfig, PermissionsConfig, PublicConfig, ReadinessConfig,
+    RecoveryConfig, ResumeConfig, ServerConfig, ServerLimits, TcpOptions, TenantsConfig,
+    UsageConfig,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -74,6 +75,7 @@ fn config() -> ServerConfig {
         recovery: RecoveryConfig::default(),
         resume: ResumeConfig::default(),
         permissions: PermissionsConfig::default(),
+        metrics: MetricsConfig::default(),
         usage: UsageConfig::default(),
         nodes: NodesConfig::default(),
         tenants: TenantsConfig::default(),

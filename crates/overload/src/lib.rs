@@ -8,6 +8,7 @@
 //! shells around this one; the simulator runs it in virtual time.
 
 mod addresses;
+mod bucket;
 mod call;
 mod circuit;
 mod client;
@@ -20,6 +21,7 @@ mod share;
 mod users;
 
 pub use crate::addresses::{Addresses, Bounds, Crowded, Slot};
+pub use crate::bucket::Bucket;
 pub use crate::call::{CallTime, Key, Reply};
 pub use crate::circuit::{Change, Source};
 pub use crate::client::{Client, Peer};

@@ -187,6 +187,7 @@ const EVERY: &[(&str, &str)] = &[
     ("window.bytes", r#""8MiB""#),
     ("window.age", r#""9s""#),
     ("window.file", r#""/var/lib/window""#),
+    ("metrics.tenants_max", "17"),
     ("usage.file", r#""/var/lib/usage.jsonl""#),
     ("usage.url", r#""http://bills.example/usage?of=ht""#),
     ("usage.key", r#""bills""#),
@@ -333,6 +334,7 @@ fn assert_every(config: &Config) {
     assert_eq!(window.age.as_secs(), 9);
     let file = server.window_file.as_deref();
     assert_eq!(file, Some(Path::new("/var/lib/window")));
+    assert_eq!(server.metrics.tenants_max, 17);
     let usage = UsageConfig {
         file: Some("/var/lib/usage.jsonl".into()),
         url: Some("http://bills.example/usage?of=ht".into()),

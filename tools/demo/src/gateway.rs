@@ -10,7 +10,7 @@ use ht_backend::{ForwardRules, Guard};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, Compression, DrainConfig, HookQueueConfig, InternalConfig,
-    KeepaliveConfig, Listen, Matching, NodesConfig, PermissionsConfig, PublicConfig,
+    KeepaliveConfig, Listen, Matching, MetricsConfig, NodesConfig, PermissionsConfig, PublicConfig,
     ReadinessConfig, RecoveryConfig, ResumeConfig, ServerConfig, ServerLimits, TcpOptions,
     TenantsConfig, UsageConfig,
 };
@@ -162,6 +162,7 @@ fn server(options: &DemoOptions, build: BuildInfo) -> ServerConfig {
         recovery: RecoveryConfig::default(),
         resume: ResumeConfig::default(),
         permissions: PermissionsConfig::default(),
+        metrics: MetricsConfig::default(),
         usage: UsageConfig::default(),
         nodes: NodesConfig::default(),
         tenants: TenantsConfig::default(),

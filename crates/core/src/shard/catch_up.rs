@@ -283,6 +283,7 @@ impl<P: Peer> Shard<P> {
                 .filter(|_| !is_untold)
                 .map(|_| replay.map_or(Floor::at(0), |replay| replay.heard)),
         };
+        tallies.enter(tenant, stats);
         let mut writer = Writer {
             session,
             bounds,
@@ -290,7 +291,6 @@ impl<P: Peer> Shard<P> {
             gathered: 0,
             bytes: 0,
             stats,
-            tally: tallies.of(tenant),
         };
         let (mut examined, mut messages, mut hits) = (0, 0, Vec::new());
         let wanted_rooms = wanted.as_ref().map_or(0, Wanted::len);

@@ -242,6 +242,7 @@ impl<P: Peer> Shard<P> {
         let unfinished = fan_out.unfinished();
         let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
         let Pending { first, last } = std::mem::replace(&mut session.pending, Pending::EMPTY);
+        tallies.enter(fan_out.tenant, stats);
         let mut writer = Writer {
             session,
             bounds,
@@ -249,7 +250,6 @@ impl<P: Peer> Shard<P> {
             gathered: 0,
             bytes: 0,
             stats,
-            tally: tallies.of(fan_out.tenant),
         };
         let mut sender = Sender {
             registry,

@@ -264,7 +264,7 @@ impl<P: Peer> Shard<P> {
             Stage::Closing { .. } => self.closing.remove(&mut self.sessions, id.0),
             Stage::Open { grants, group } => {
                 let (tenant, group) = (grants.tenant(), *group);
-                self.tallies.of(tenant).closed += 1;
+                self.tallies.of(tenant, &self.stats).closed += 1;
                 let sessions = &self.sessions;
                 self.directory
                     .leave(id.0, group, |slot| id_of(sessions, slot));

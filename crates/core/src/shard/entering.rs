@@ -225,7 +225,7 @@ impl<P: Peer> Shard<P> {
         let names = who.as_ref().map_or(0, |who| who.names().count());
         self.budget.spend(names as u64 * cost::NAME);
         let (tenant, sessions) = (grants.tenant(), &self.sessions);
-        self.tallies.of(tenant).opened += 1;
+        self.tallies.of(tenant, &self.stats).opened += 1;
         self.lanes.get_mut(tenant).sessions += 1;
         let id_of = |slot| id_of(sessions, slot);
         let group = self.directory.enter(id.0, tenant, who, id_of);

@@ -315,6 +315,7 @@ impl<P: Peer> Shard<P> {
         }
         session.pending = Pending::EMPTY;
         let tenant = self.lanes.current.tenant;
+        self.tallies.enter(tenant, &self.stats);
         let mut writer = Writer {
             session,
             bounds,
@@ -322,7 +323,6 @@ impl<P: Peer> Shard<P> {
             gathered: 0,
             bytes: 0,
             stats: &mut self.stats,
-            tally: self.tallies.of(tenant),
         };
         let mut result = Ok(());
         while at != NONE && result.is_ok() {

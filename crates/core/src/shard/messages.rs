@@ -89,7 +89,7 @@ impl<P: Peer> Shard<P> {
     pub(super) fn touch(&mut self, id: ConnectionId, now: u64) {
         self.stats.messages += 1;
         if let Some(tenant) = self.sessions[id.index()].tenant() {
-            self.tallies.of(tenant).messages += 1;
+            self.tallies.of(tenant, &self.stats).messages += 1;
         }
         self.idle.remove(&mut self.sessions, id.0);
         self.idle.push(&mut self.sessions, id.0, now);

@@ -51,9 +51,9 @@ impl<P: Peer> Shard<P> {
         if session.waiting() > 0 {
             return self.note_progress(id, turn.now);
         }
+        self.tallies.enter(tenant, &self.stats);
         self.stats.queued -= queued;
         self.stats.deliveries += queued;
-        self.tallies.of(tenant).deliveries += queued;
         self.unwatch(id);
         let session = &mut self.sessions[id.index()];
         session.outbox = None;
@@ -73,7 +73,8 @@ impl<P: Peer> Shard<P> {
             return;
         };
         if let Some(tenant) = session.tenant() {
-            self.tallies.of(tenant).bytes_out += bytes.len() as u64;
+            self.tallies.enter(tenant, &self.stats);
+            self.stats.sent_bytes += bytes.len() as u64;
         }
         match session.send([bytes], None, 0, &bounds) {
             Ok(true) => {}

@@ -158,8 +158,9 @@ fn each_handshake_limit_has_its_reason_and_response() {
         let Rejection {
             reason: found,
             response,
+            is_of_tenant,
         } = admit().err().unwrap();
-        assert_eq!(found, reason);
+        assert_eq!((found, is_of_tenant), (reason, false));
         assert_eq!(response.status(), status, "{reason:?}");
         assert_eq!(response.headers()["retry-after"], again, "{reason:?}");
         drop(permits);

@@ -138,6 +138,20 @@ labels! {
 }
 
 labels! {
+    /// A limit of a tenant's own.
+    pub(crate) enum TenantLimit {
+        /// `limits.connections` of the tenant.
+        Connections = "connections",
+        /// `limits.connections_per_user` of the tenant.
+        ConnectionsPerUser = "connections_per_user",
+        /// `limits.handshakes_per_second` of the tenant.
+        HandshakesPerSecond = "handshakes_per_second",
+        /// `limits.publish_per_second` of the tenant.
+        PublishPerSecond = "publish_per_second",
+    }
+}
+
+labels! {
     /// Result of a resume ticket.
     pub(crate) enum ResumeOutcome {
         /// The client was let in without a call to the API.

@@ -10,6 +10,8 @@ use std::borrow::Cow;
 pub(super) enum Endpoint {
     Trigger,
     Metrics,
+    /// Those of the tenant with this name.
+    TenantMetrics(String),
     Nodes,
     Position,
     /// All tenants, or the one with this name.
@@ -33,6 +35,7 @@ pub(super) fn find(path: &str) -> Endpoint {
     match parts.as_slice() {
         ["trigger"] | ["trigger", "trigger"] => Endpoint::Trigger,
         ["metrics"] => Endpoint::Metrics,
+        ["tenants", name, "metrics"] => Endpoint::TenantMetrics((*name).to_owned()),
         ["nodes"] => Endpoint::Nodes,
         ["position"] => Endpoint::Position,
         ["tenants"] => Endpoint::Tenants(None),
@@ -97,6 +100,10 @@ mod tests {
         }
         for (path, place) in [
             ("/metrics", Endpoint::Metrics),
+            (
+                "/tenants/acme/metrics",
+                Endpoint::TenantMetrics("acme".to_owned()),
+            ),
             ("/nodes/", Endpoint::Nodes),
             ("/position", Endpoint::Position),
             ("/tenants", Endpoint::Tenants(None)),

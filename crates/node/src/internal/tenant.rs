@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::internal::access::Access;
 use crate::internal::rejected::refused;
 use crate::internal::{Internal, error};
+use crate::metrics;
 use crate::tenants::{Tenant, Tenants};
 
 /// The header by which an unrestricted key names a tenant.
@@ -65,6 +66,29 @@ fn header(headers: &HeaderMap) -> Result<Option<TenantName>, ()> {
             name.map(Some).map_err(drop)
         }
         (Some(_), Some(_)) => Err(()),
+    }
+}
+
+/// What is counted for the tenant of this name, to which a tenant's key must belong.
+pub(super) fn metrics(
+    internal: &Internal,
+    headers: &HeaderMap,
+    access: Access,
+    name: &str,
+) -> Response<Body> {
+    let tenants = internal.tenants();
+    let found = name.parse().ok().and_then(|name| tenants.named(&name));
+    match (found, access.tenant()) {
+        (Some(tenant), None) => metrics::respond_of(&internal.sources, &tenant, headers),
+        (Some(tenant), Some(own)) if tenant.id() == own => {
+            metrics::respond_of(&internal.sources, &tenant, headers)
+        }
+        // It learns of no other tenant whether it is there.
+        (_, Some(_)) => {
+            let sentence = "this key belongs to another tenant";
+            error(StatusCode::FORBIDDEN, sentence)
+        }
+        (None, None) => *unknown(name),
     }
 }
 

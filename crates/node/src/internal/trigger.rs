@@ -20,7 +20,7 @@ use crate::internal::access::Access;
 use crate::internal::answers::Asked;
 use crate::internal::body::{Unread, collect, let_pass};
 use crate::internal::rejected::refused;
-use crate::internal::{Internal, access, answers, error, tenant};
+use crate::internal::{Internal, access, answers, error, rate, tenant};
 use crate::{offload, records};
 
 /// Publishes the triggers of a request. 200 means that every trigger has its position in the order,
@@ -82,10 +82,15 @@ pub(super) async fn post(
         Ok(tenants) => tenants,
         Err(response) => return *response,
     };
+    let tokens = match rate::take(internal, &records, &tenants) {
+        Ok(tokens) => tokens,
+        Err(response) => return *response,
+    };
     let asked = Asked::all(&records, &tenants);
     match publish(internal, Asked::ordered(records, &tenants)).await {
         Ok(places) => {
             drop(under_way);
+            rate::published(internal, &tokens);
             answers::to(internal, asked, &places, is_array).await
         }
         Err(error) => unpublished(&error),

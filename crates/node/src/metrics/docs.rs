@@ -16,6 +16,10 @@ const BUILD_LABELS: [&str; 3] = [
     "`rustc`, the version of the compiler",
 ];
 
+/// The label of the numbers of tenants.
+const TENANT_LABEL: &str =
+    "- Label: `tenant`, its name, or `other` for all without a label of their own\n";
+
 /// The reference of every metric: `docs/metrics.md`.
 #[must_use]
 pub fn markdown() -> String {
@@ -57,6 +61,11 @@ fn describe(metric: &Metric, out: &mut String) {
         Read::GaugeByShard(_) | Read::SecondsByShard(_) => {
             out.push_str("- Label: `shard`, its number from 0\n");
         }
+        Read::TenantGauge(_) | Read::TenantCounter(_) => out.push_str(TENANT_LABEL),
+        Read::TenantCounterBy(label, words, _) => {
+            out.push_str(TENANT_LABEL);
+            describe_label(label, &words(), out);
+        }
         Read::Build => {
             for label in BUILD_LABELS {
                 write(out, format_args!("- Label: {label}\n"));
@@ -68,6 +77,8 @@ fn describe(metric: &Metric, out: &mut String) {
         | Read::Counter(_)
         | Read::BrokerGauge(_)
         | Read::BrokerCounter(_)
+        | Read::UsageGauge(_)
+        | Read::UsageCounter(_)
         | Read::ProcessGauge(_)
         | Read::ProcessCounter(_) => {}
     }

@@ -23,6 +23,8 @@ impl Metric {
             | Read::SecondsByShard(_)
             | Read::BrokerGauge(_)
             | Read::Build
+            | Read::TenantGauge(_)
+            | Read::UsageGauge(_)
             | Read::ProcessGauge(_) => MetricType::Gauge,
             Read::Histogram(_) => MetricType::Histogram,
             Read::Sum(stat) => match stat.kind {
@@ -32,6 +34,9 @@ impl Metric {
             Read::Counter(_)
             | Read::CounterBy(..)
             | Read::BrokerCounter(_)
+            | Read::TenantCounter(_)
+            | Read::TenantCounterBy(..)
+            | Read::UsageCounter(_)
             | Read::ProcessCounter(_) => MetricType::Counter,
         }
     }
@@ -52,11 +57,23 @@ impl Metric {
         format!("{prefix}{}", self.name)
     }
 
+    /// Whether it is a number of each tenant.
+    pub(super) fn is_of_tenants(&self) -> bool {
+        matches!(
+            self.read,
+            Read::TenantGauge(_) | Read::TenantCounter(_) | Read::TenantCounterBy(..)
+        )
+    }
+
     /// Whether this node has it.
     fn is_shown(&self, now: &Now<'_>) -> bool {
         match self.read {
             Read::BrokerGauge(_) | Read::BrokerCounter(_) => now.broker().is_some(),
             Read::ProcessGauge(read) | Read::ProcessCounter(read) => read(&now.process).is_some(),
+            Read::TenantGauge(_) | Read::TenantCounter(_) | Read::TenantCounterBy(..) => {
+                now.tenants.is_some()
+            }
+            Read::UsageGauge(_) | Read::UsageCounter(_) => now.sources.usage.is_some(),
             Read::Gauge(_)
             | Read::GaugeByShard(_)
             | Read::GaugeBy(..)
@@ -118,6 +135,28 @@ impl Metric {
                 let values = read(now).into_iter().map(ConstCounter::new);
                 family(&mut metric, label, words().into_iter().zip(values))
             }
+            (Read::TenantGauge(read), _) => {
+                let tenants = now.tenants.iter().flatten();
+                let values = tenants.map(|(name, it)| (name.as_str(), gauge(read(it))));
+                family(&mut metric, "tenant", values)
+            }
+            (Read::TenantCounter(read), _) => {
+                let tenants = now.tenants.iter().flatten();
+                let values = tenants.map(|(name, it)| (name.as_str(), ConstCounter::new(read(it))));
+                family(&mut metric, "tenant", values)
+            }
+            (Read::TenantCounterBy(label, words, read), _) => {
+                let mut tenants = now.tenants.iter().flatten();
+                tenants.try_for_each(|(name, it)| by(&mut metric, name, label, &words(), read(it)))
+            }
+            (Read::UsageGauge(read), _) => {
+                let counts = now.sources.usage.as_deref();
+                gauge(counts.map_or(0, read)).encode(metric)
+            }
+            (Read::UsageCounter(read), _) => {
+                let counts = now.sources.usage.as_deref();
+                ConstCounter::new(counts.map_or(0, read)).encode(metric)
+            }
             (Read::Sum(stat), _) => sum(stat, (stat.read)(&now.totals), metric),
         }
     }
@@ -145,6 +184,21 @@ fn sum(stat: &Stat, values: &[u64], mut metric: MetricEncoder<'_>) -> Result<(),
 
 fn gauge(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// Writes one sample of a tenant for each value of a label that occurred.
+fn by(
+    metric: &mut MetricEncoder<'_>,
+    tenant: &str,
+    label: &str,
+    words: &[&str],
+    values: &[u64],
+) -> Result<(), fmt::Error> {
+    let mut values = words.iter().zip(values).filter(|(_, value)| **value > 0);
+    values.try_for_each(|(word, value)| {
+        let labels = [("tenant", tenant), (label, *word)];
+        ConstCounter::new(*value).encode(metric.encode_family(&labels)?)
+    })
 }
 
 /// Writes one sample for each value of a label.

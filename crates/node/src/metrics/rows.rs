@@ -12,7 +12,7 @@ use ht_proto::label::Label;
 
 use crate::counters::{
     BootstrapOutcome, CommandName, ErrorStatus, KeyPosition, ListenerKind, ProbeFailure,
-    ResumeOutcome,
+    ResumeOutcome, TenantLimit,
 };
 use crate::every_metric::every_metric;
 use crate::gaps::GapReason;

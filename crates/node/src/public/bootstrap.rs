@@ -12,7 +12,7 @@ use ht_proto::subprotocol::Subprotocol;
 use ht_telemetry::throttle::Throttles;
 use uuid::Uuid;
 
-use crate::counters::{BootstrapOutcome, Counters};
+use crate::counters::{BootstrapOutcome, Counters, TenantLimit};
 use crate::interner::Interner;
 use crate::live::LiveSettings;
 use crate::memory::Memory;
@@ -194,6 +194,8 @@ impl Bootstrap {
         permit.ok_or_else(|| {
             let reason = HandshakeError::ConnectionsPerUser;
             self.counters.handshake_errors.add(reason);
+            let refusals = &self.meters.of(tenant.id()).refusals;
+            refusals.add(TenantLimit::ConnectionsPerUser);
             if let Some(suppressed) = self.throttles.allow("connections-per-user") {
                 tracing::warn!(
                     user,

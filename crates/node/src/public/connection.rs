@@ -124,7 +124,8 @@ async fn respond_to(
             let admitted = match find_tenant(public, &request) {
                 Ok(tenant) => {
                     let admitting = admit(public, &settings, arrival, &tenant, &mut request);
-                    admitting.instrument(tenant.span()).await
+                    let admitted = admitting.instrument(tenant.span()).await;
+                    admitted.inspect_err(|rejection| public.count_refusal(&tenant, rejection))
                 }
                 Err(rejection) => Err(rejection),
             };
@@ -134,7 +135,9 @@ async fn respond_to(
                     pending.put(handover);
                     response
                 }
-                Err(Rejection { reason, response }) => {
+                Err(Rejection {
+                    reason, response, ..
+                }) => {
                     public.rejected(reason);
                     *response
                 }

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use ht_backend::{PostConfig, PostSetupError, Poster};
 use ht_proto::entry::TenantId;
-use ht_proto::tenant::TenantName;
 
 use crate::config::{Secret, UsageConfig};
 use crate::meters::{Meter, Meters};
@@ -64,15 +63,11 @@ impl Usage {
 /// Notes what every tenant has used.
 fn read(node: &Node, ledger: &mut Ledger) {
     for (tenant, meter) in node.meters.all() {
-        if let Some(name) = name(tenant) {
+        if let Some(name) = node.tenants.name(tenant) {
             let (sums, peaks) = used(node, tenant, &node.meters, meter);
             ledger.note(&name, sums, peaks);
         }
     }
-}
-
-fn name(tenant: TenantId) -> Option<TenantName> {
-    (tenant == TenantId::MAIN).then(TenantName::main)
 }
 
 fn used(node: &Node, tenant: TenantId, meters: &Meters, meter: &Meter) -> (Sums, Peaks) {
@@ -89,10 +84,7 @@ fn used(node: &Node, tenant: TenantId, meters: &Meters, meter: &Meter) -> (Sums,
     };
     let peaks = Peaks {
         connections: connections.peak,
-        window_bytes: match tenant {
-            TenantId::MAIN => node.window.size().bytes,
-            _ => 0,
-        },
+        window_bytes: node.window.bytes_of(tenant),
     };
     (sums, peaks)
 }

@@ -8,7 +8,6 @@ use crate::publication::Publication;
 use crate::session::{Bounds, Broken, Session};
 use crate::shard::Compression;
 use crate::stats::Stats;
-use crate::tally::Tally;
 use crate::transport::Transport;
 
 /// Compressing a byte is as much work as writing so many: about 2 ns, as level 2 takes.
@@ -31,8 +30,6 @@ pub(in crate::shard) struct Writer<'a, P> {
     /// Bytes of all frames so far, and the work of compressing as bytes.
     pub(in crate::shard) bytes: usize,
     pub(in crate::shard) stats: &'a mut Stats,
-    /// That of the session's tenant.
-    pub(in crate::shard) tally: &'a mut Tally,
 }
 
 impl<P: Peer> Writer<'_, P> {
@@ -130,17 +127,15 @@ impl<P: Peer> Writer<'_, P> {
         bytes: usize,
         result: Result<bool, Broken>,
     ) -> Result<(), Broken> {
-        if result.is_ok() {
-            self.tally.bytes_out += bytes as u64;
-        }
-        match result {
-            Ok(true) => {
-                self.stats.deliveries += frames;
-                self.tally.deliveries += frames;
-            }
-            Ok(false) => self.stats.queued += frames,
-            Err(_) => self.stats.undelivered += frames,
-        }
+        let stats = &mut *self.stats;
+        let count = match result {
+            Ok(true) => &mut stats.deliveries,
+            Ok(false) => &mut stats.queued,
+            Err(_) => &mut stats.undelivered,
+        };
+        *count += frames;
+        // What is sent to nobody is not worth a branch.
+        stats.sent_bytes += bytes as u64;
         result.map(|_| ())
     }
 }
