@@ -162,6 +162,7 @@ fn equal_rooms_users_and_ids_of_two_tenants_never_meet() {
         let status = client.status();
         assert_eq!(status["open_connections"], 1, "{status}");
         assert_eq!(status["num_rooms"], 1, "{status}");
+        assert_eq!(status["ws_messages_send"], 1, "{status}");
     }
 }
 

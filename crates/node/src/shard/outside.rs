@@ -4,6 +4,7 @@ mod rechecks;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use ht_broker::Broker;
@@ -126,7 +127,7 @@ impl Outside {
 
     /// What a client may know of the node where there are several tenants: what is its own tenant's.
     fn status_of(&self, tenant: TenantId) -> Status {
-        let shares = &self.permits.shares;
+        let (shares, meter) = (&self.permits.shares, self.meters.of(tenant));
         let open = match tenant {
             TenantId::MAIN => self.totals.connections().saturating_sub(shares.all()),
             other => u64::from(shares.open(other)),
@@ -135,6 +136,9 @@ impl Outside {
             open_connections: open,
             num_rooms: self.interest.rooms_of(tenant),
             online_since: self.totals.online_since().to_owned(),
+            // As of the last turns of the shards.
+            ws_messages_received: meter.messages.load(Ordering::Relaxed),
+            ws_messages_send: meter.deliveries.load(Ordering::Relaxed),
             ..Status::default()
         }
     }
