@@ -258,6 +258,12 @@ macro_rules! every_metric {
                 observed tenant_sent_bytes = Read::TenantCounter(|it| it.counts.bytes_out());
                     "Bytes of all frames for clients of the tenant, those that are queued included, before TLS and TCP"
                     "When one tenant fills the network: set its `limits.bytes_per_second`."
+                observed tenant_busy_closes = Read::TenantsCounter(|now| now.totals.tenant_busy);
+                    "Connections of any tenant closed with 4101 `tenant-busy`, because what it sends its clients waited for more than five seconds"
+                    "When it grows: `tenant_deliveries` and `tenant_sent_bytes` show which tenant reached its `limits.messages_per_second` or `limits.bytes_per_second`."
+                observed tenant_window_trimmed = Read::TenantsCounter(|now| now.window().trimmed);
+                    "Entries of any tenant that left the window early, because it had more than its `limits.window_bytes`"
+                    "When clients of a tenant fetch after short outages with the reason `trimmed`: raise its `limits.window_bytes`."
                 observed tenant_bootstraps = Read::TenantCounterBy("outcome", words::<BootstrapOutcome>, |it| it.counts.bootstraps());
                     "Bootstrap calls to the API of the tenant, by outcome"
                     "When another outcome than `admitted` and the refusals grows: the API of this tenant fails."

@@ -87,6 +87,8 @@ enum Read {
     TenantCounter(fn(&Reading) -> u64),
     /// A further label, all its values, and a number for each: those that are not 0 are shown.
     TenantCounterBy(&'static str, Words, for<'a> fn(&'a Reading) -> &'a [u64]),
+    /// A number of all tenants together. Shown on a node with tenants only.
+    TenantsCounter(fn(&Now<'_>) -> u64),
     /// Shown where the usage of tenants is written only.
     UsageGauge(fn(&UsageCounts) -> u64),
     /// The same.

@@ -53,6 +53,8 @@ pub(crate) struct WindowSize {
     pub(crate) reach: Duration,
     /// Entries that are older were dropped.
     pub(crate) is_cut: bool,
+    /// How many entries were dropped because their tenants had too many bytes.
+    pub(crate) trimmed: u64,
 }
 
 impl NodeWindow {
@@ -241,6 +243,7 @@ impl NodeWindow {
             seconds: Duration::from_millis(age).as_secs_f64(),
             reach: Duration::from_millis(now.saturating_sub(since)),
             is_cut: reach.is_some_and(|reach| reach.is_dropped),
+            trimmed: window.trimmed(),
         }
     }
 

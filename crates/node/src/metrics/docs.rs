@@ -78,6 +78,7 @@ fn describe(metric: &Metric, out: &mut String) {
         | Read::BrokerGauge(_)
         | Read::BrokerCounter(_)
         | Read::UsageGauge(_)
+        | Read::TenantsCounter(_)
         | Read::UsageCounter(_)
         | Read::ProcessGauge(_)
         | Read::ProcessCounter(_) => {}

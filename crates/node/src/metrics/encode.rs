@@ -36,6 +36,7 @@ impl Metric {
             | Read::BrokerCounter(_)
             | Read::TenantCounter(_)
             | Read::TenantCounterBy(..)
+            | Read::TenantsCounter(_)
             | Read::UsageCounter(_)
             | Read::ProcessCounter(_) => MetricType::Counter,
         }
@@ -73,6 +74,7 @@ impl Metric {
             Read::TenantGauge(_) | Read::TenantCounter(_) | Read::TenantCounterBy(..) => {
                 now.tenants.is_some()
             }
+            Read::TenantsCounter(_) => now.tenants.is_some(),
             Read::UsageGauge(_) | Read::UsageCounter(_) => now.sources.usage.is_some(),
             Read::Gauge(_)
             | Read::GaugeByShard(_)
@@ -103,7 +105,9 @@ impl Metric {
             (Read::Gauge(read), _) => gauge(read(now)).encode(metric),
             (Read::Seconds(read), _) => ConstGauge::new(read(now)).encode(metric),
             (Read::Histogram(read), _) => read(now).encode(metric),
-            (Read::Counter(read), _) => ConstCounter::new(read(now)).encode(metric),
+            (Read::Counter(read) | Read::TenantsCounter(read), _) => {
+                ConstCounter::new(read(now)).encode(metric)
+            }
             (Read::BrokerGauge(read), Some(broker)) => gauge(read(broker)).encode(metric),
             (Read::BrokerCounter(read), Some(broker)) => {
                 ConstCounter::new(read(broker)).encode(metric)
