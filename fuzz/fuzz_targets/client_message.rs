@@ -19,6 +19,7 @@ const LIMITS: MessageLimits = MessageLimits {
 
 fuzz_target!(|text: &str| {
     let message = ClientMessage::parse(text, &LIMITS);
+    check_cursors(&message);
     let value = serde_json::from_str::<Value>(text);
     if message == Err(ErrorCode::NonJsonMessage) {
         assert!(value.is_err(), "refused what is JSON");
@@ -35,6 +36,27 @@ fuzz_target!(|text: &str| {
         );
     }
 });
+
+/// Cursors are read again from what they are written as.
+fn check_cursors(message: &Result<ClientMessage, ErrorCode>) {
+    let mut cursors = Vec::new();
+    match message {
+        Ok(ClientMessage::Subscribe { since, .. }) => cursors.push(*since),
+        Ok(ClientMessage::Resume {
+            cursor,
+            subscriptions,
+            ..
+        }) => {
+            cursors.push(cursor.map(Some));
+            let each = subscriptions.iter().flatten();
+            cursors.extend(each.map(|resumed| resumed.since));
+        }
+        _ => {}
+    }
+    for cursor in cursors.into_iter().flatten().flatten() {
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+    }
+}
 
 /// Whether the other library preserves every number.
 fn is_plain(value: &Value) -> bool {
