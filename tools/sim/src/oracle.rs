@@ -380,25 +380,6 @@ impl Oracle {
         Ok(())
     }
 
-    /// A connection is over for its client, which received this when it was closed.
-    pub(crate) fn over(&mut self, session: usize, reason: &str, now: u64) {
-        let reported = reason.starts_with("gap");
-        let Some(known) = self.sessions.get_mut(&session) else {
-            return;
-        };
-        known.is_over = true;
-        if !reported {
-            let until = now.saturating_sub(REPORTED_WITHIN);
-            self.check_lost(session, until);
-            self.check_overflowed(session, until);
-        }
-        if reason.starts_with("restart") {
-            self.check_delivered(session);
-        }
-        self.check_disconnected(session, reason, now);
-        self.sessions.remove(&session);
-    }
-
     /// How many connections are open for their clients.
     pub(crate) fn open(&self) -> usize {
         self.sessions.len()

@@ -1,6 +1,6 @@
 //! The judge of nodes that shut down: no loss, and no stampede.
 
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, REPORTED_WITHIN};
 
 /// Time in which so many clients may reconnect, in ms.
 const RETURNS: (u64, u64) = (100, 1_000);
@@ -25,6 +25,25 @@ pub(super) struct Draining {
 }
 
 impl Oracle {
+    /// A connection is over for its client, which received this when it was closed.
+    pub(crate) fn over(&mut self, session: usize, reason: &str, now: u64) {
+        let reported = reason.starts_with("gap");
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        known.is_over = true;
+        if !reported {
+            let until = now.saturating_sub(REPORTED_WITHIN);
+            self.check_lost(session, until);
+            self.check_overflowed(session, until);
+        }
+        if reason.starts_with("restart") {
+            self.check_delivered(session);
+        }
+        self.check_disconnected(session, reason, now);
+        self.sessions.remove(&session);
+    }
+
     /// A node begins to close its connections, each of which counts for so many.
     pub(crate) fn drains(&mut self, life: usize, open: u64, counts_for: u64) {
         let (clients, ms) = RETURNS;

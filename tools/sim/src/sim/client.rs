@@ -378,27 +378,4 @@ impl Sim {
             self.look(number);
         }
     }
-
-    /// The client ends its connection politely.
-    pub(crate) fn leave(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        client.returns = false;
-        if let Some(number) = client.connection {
-            self.say(number, Opcode::Close, &1000u16.to_be_bytes());
-        }
-        self.break_off(index);
-    }
-
-    /// The line breaks.
-    pub(crate) fn cut(&mut self, index: usize, silent: bool) {
-        let client = &mut self.clients[index];
-        client.returns = false;
-        if let Some(number) = client.connection {
-            self.over(number);
-            if !silent {
-                self.hang_up(number);
-            }
-        }
-        self.break_off(index);
-    }
 }
