@@ -77,6 +77,7 @@ impl Gateway {
         let window = config.limits.window(allowance());
         let mut node = Node {
             peers: Arc::new(Peers::new(&config.nodes)),
+            follows_log: broker.is_some(),
             log_retains: broker.as_ref().is_some_and(|broker| broker.retains()),
             ..Node::new(config.threads.max(1), config.matching, window)
         };

@@ -18,7 +18,8 @@
 //! **A loud tenant costs no other its place.** While a shard has enough to do for one tenant, it takes
 //! the inputs of others that are behind ([`Receiver::next`]). Only publishers of a tenant that has its
 //! share of the queue or more wait for room ([`Sender::is_loud`]), and what does not fit is taken from
-//! the tenant that has most in it.
+//! the tenant that has most in it. Where entries of several tenants come one after the other, from a
+//! log, nobody waits.
 
 mod bell;
 mod input;

@@ -85,6 +85,8 @@ pub(crate) struct Node {
     /// Results of the delivery probes.
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) gaps: Arc<Gaps>,
+    /// Entries of all tenants come one after the other, from a log.
+    pub(crate) follows_log: bool,
     /// The log gives positions, and retains what it carried.
     pub(crate) log_retains: bool,
     /// The nodes on the same log.
@@ -136,6 +138,7 @@ impl Node {
             triggers_in_flight: Arc::default(),
             delivery: Arc::new(Delivery::new(shards)),
             gaps: Arc::new(Gaps::new(shards)),
+            follows_log: false,
             log_retains: false,
             peers: Arc::new(Peers::new(&NodesConfig::default())),
             tickets: Arc::default(),

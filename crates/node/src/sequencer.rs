@@ -50,6 +50,7 @@ pub(crate) struct NodeSequencer {
     delivery: Arc<Delivery>,
     peers: Arc<Peers>,
     gaps: GapReports,
+    follows_log: bool,
     log_retains: bool,
     meters: Arc<Meters>,
     counters: Arc<Counters>,
@@ -79,6 +80,7 @@ impl NodeSequencer {
             delivery: Arc::clone(&node.delivery),
             peers: Arc::clone(&node.peers),
             gaps: GapReports::new(node),
+            follows_log: node.follows_log,
             log_retains: node.log_retains,
             meters: Arc::clone(&node.meters),
             counters: Arc::clone(&node.counters),
@@ -246,6 +248,10 @@ impl NodeSequencer {
     /// placed yet.
     async fn back_pressure(&self, batch: &[Entry]) {
         if !self.shards.iter().any(inbox::Sender::is_full) {
+            return;
+        }
+        if self.follows_log && self.tenants.are_enabled() {
+            // What other tenants published would wait behind it.
             return;
         }
         let rooms = batch.iter().flat_map(|entry| {
