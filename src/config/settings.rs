@@ -378,7 +378,7 @@ settings! {
         "Write what each tenant uses within each hour, a line of JSON each. This names the files: with `/var/lib/high-templar/usage.jsonl` they are `usage.<hour>.<boot>.jsonl` in that folder, one for each hour in UTC and each run of the gateway, with mode 0600. The file of the current hour has `.open` before its ending. Gateways on one machine may share the folder. Empty: nothing is written.";
     usage_url: Option<String>, restart "usage.url", ServiceUrl, None,
         "POST the records of complete hours to this address, as JSON lists of at most 500. A status 2xx accepts them; otherwise they are sent again, with the same `id`, until `usage.keep` is over. Needs `usage.file`. Empty: nowhere.";
-    usage_key: Option<Secret>, restart secret "usage.key", Password, None,
+    usage_receiver_key: Option<Secret>, restart secret "usage.receiver_key", Password, None,
         "Sent to `usage.url` as `Authorization: Bearer <key>`.";
     usage_tls_ca_file: Option<PathBuf>, restart "usage.tls_ca_file", File, None,
         "PEM file with the certificate authorities that are trusted for `usage.url`, instead of the system's.";

@@ -8,7 +8,7 @@ use crate::config::settings::Values;
 
 /// Checks that what is posted is kept until it was accepted, and that it can be sent at all.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
-    let (url, key) = (&values.usage_url, &values.usage_key);
+    let (url, key) = (&values.usage_url, &values.usage_receiver_key);
     if url.value.is_some() && values.usage_file.value.is_none() {
         mistakes.add(
             &url.place,
@@ -22,7 +22,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     {
         mistakes.add(
             &key.place,
-            "usage.key",
+            "usage.receiver_key",
             "the key holds characters that no header can have",
         );
     }
@@ -43,7 +43,7 @@ pub(crate) fn usage(values: &Values) -> UsageConfig {
     UsageConfig {
         file: values.usage_file.value.clone(),
         url: values.usage_url.value.clone(),
-        key: values.usage_key.value.clone(),
+        key: values.usage_receiver_key.value.clone(),
         tls_ca_file: values.usage_tls_ca_file.value.clone(),
         timeout: values.usage_timeout.value,
         interval: values.usage_interval.value,

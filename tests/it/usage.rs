@@ -193,7 +193,7 @@ fn complete_hours_are_posted_until_they_are_accepted() {
     let mut gateway = Gateway::with(&backend)
         .set("HT_USAGE__FILE", path("usage.jsonl").display())
         .set("HT_USAGE__URL", &url)
-        .set("HT_USAGE__KEY", "s3cret")
+        .set("HT_USAGE__RECEIVER_KEY", "s3cret")
         .set("HT_USAGE__TIMEOUT", "300ms")
         .start();
     for name in [first, second] {

@@ -190,7 +190,7 @@ const EVERY: &[(&str, &str)] = &[
     ("metrics.tenants_max", "17"),
     ("usage.file", r#""/var/lib/usage.jsonl""#),
     ("usage.url", r#""http://bills.example/usage?of=ht""#),
-    ("usage.key", r#""bills""#),
+    ("usage.receiver_key", r#""bills""#),
     ("usage.tls_ca_file", r#""/bills.pem""#),
     ("usage.timeout", r#""11s""#),
     ("usage.interval", r#""12s""#),

@@ -137,7 +137,7 @@ impl Sender {
                 error = %failure,
                 suppressed,
                 "usage: records were not accepted by usage.url; they are sent again with the same ids \
-                 until usage.keep. Look at the receiver, and at usage.key"
+                 until usage.keep. Look at the receiver, and at usage.receiver_key"
             );
         }
     }
