@@ -161,7 +161,9 @@ impl Sim {
         } else if message["type"] == "gap" {
             self.note(|| format!("connection {number} may have missed publications"));
             let cursor = message["cursor"].as_str().and_then(|it| it.parse().ok());
-            let upto = cursor.map(|cursor: Cursor| cursor.position.get());
+            let order = &self.nodes[self.connections[number].node].order;
+            // Its number is the log's own, and the node's positions go on over all logs.
+            let upto = cursor.map(|cursor: Cursor| order.base().get() + cursor.position.get());
             let upto = upto.filter(|_| message["reason"] == GapCause::Window.as_str());
             self.oracle.told_gap(number, self.events.now, upto);
             if self.is_page(client) {
