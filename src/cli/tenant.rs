@@ -60,7 +60,16 @@ pub(super) fn run(args: Args) -> Done {
         Command::Show(Name { name }) => show(&sources.load()?, &name),
         Command::Remove(Name { name }) => {
             folder(&sources.load()?)?.remove(&name)?;
-            print(&format!("Removed {name}. {}", when(&sources.load()?)))?;
+            let config = sources.load()?;
+            let when = if config.server.tenants.list.is_empty() {
+                // As where a folder is not mounted.
+                "It was the last tenant: a running gateway serves it until its settings are reloaded \
+                 (SIGHUP)."
+                    .to_owned()
+            } else {
+                when(&config)
+            };
+            print(&format!("Removed {name}. {when}"))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Suspend(args) => suspend::run(&sources.load()?, args),

@@ -212,6 +212,9 @@ fn guard(
     let sentence = if settings.api_keys.is_empty() && settings.keys.is_empty() {
         "Send the key of a tenant as: Authorization: Bearer <key>. For requests about all tenants, set \
          internal.api_key"
+    } else if internal.tenants().are_enabled() {
+        "Send the key of a tenant, or one of internal.api_key or internal.keys, as: Authorization: \
+         Bearer <key>. This request has none, or one that is not known"
     } else if settings.api_keys.is_empty() {
         "Send a key of internal.keys as: Authorization: Bearer <key>"
     } else {

@@ -70,9 +70,10 @@ pub(super) fn run(config: &Config, args: Args) -> Done {
     print(&format!(
         "WebSocket of its pages:                  /t/{name}/ws/ on every host"
     ))?;
+    let websocket = &config.server.public.websocket_path;
     for host in &args.hosts {
         print(&format!(
-            "                                         any path on {host}"
+            "                                         {websocket} on {host}"
         ))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -21,7 +21,7 @@ settings! {
     name: Option<TenantName>, live "name", Named, None,
         "The tenant's name, which is in its path, in the log, in metrics and in bills. In a folder with a file for each tenant it may be left out: it is that of the file. A name is never given to another tenant: what is on the log keeps it. `main`, `none` and `other` are no names of tenants.";
     hosts: Vec<TenantHost>, live "hosts", Listed::<TenantHost>::of("hosts", r#"["live.acme.example"]"#), Vec::new(),
-        "Hosts whose clients are the tenant's, whatever the path: `Host` is compared without its port, its trailing dot and upper case. Other letters than ASCII may be written as they are or as `xn--…`.";
+        "Hosts whose clients, at `websocket_path`, are the tenant's: `Host` is compared without its port, its trailing dot and upper case. Other letters than ASCII may be written as they are or as `xn--…`.";
     path: Option<String>, live "path", TenantPath, None,
         "Path whose clients are the tenant's, on every host. Default: `/t/<name>/ws/`. `\"\"`: none.";
     key: Option<String>, live "key", PublicKey, None,
