@@ -92,8 +92,10 @@ impl Copy {
         if head["registry"].as_str() != Some(&self.url) {
             return Err(CopyError::Other);
         }
-        let at = UNIX_EPOCH + Duration::from_secs(head["at"].as_u64().unwrap_or_default());
-        let ago = SystemTime::now().duration_since(at).unwrap_or_default();
+        let at = Duration::from_secs(head["at"].as_u64().unwrap_or_default());
+        let at = UNIX_EPOCH.checked_add(at);
+        let ago = at.and_then(|at| SystemTime::now().duration_since(at).ok());
+        let ago = ago.unwrap_or_default();
         Ok((held, ago))
     }
 
@@ -171,6 +173,11 @@ mod tests {
                 "{length}: {found:?}"
             );
         }
+        // Its age is unknown, and it is good all the same.
+        let mut text: Json = serde_json::from_slice(&whole).unwrap();
+        text["at"] = u64::MAX.into();
+        fs::write(&path, text.to_string()).unwrap();
+        assert_eq!(copy.read().unwrap().1, Duration::ZERO);
         fs::write(&path, &whole).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).unwrap();
         assert!(matches!(copy.read(), Err(CopyError::Foreign)));

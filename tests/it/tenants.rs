@@ -105,6 +105,23 @@ fn host_path_and_key_name_the_tenant() {
 }
 
 #[test]
+fn no_tenant_takes_the_path_of_all() {
+    let tenants = [
+        Tenant::new("acme"),
+        Tenant::new("globex").line(r#"path = "/ws""#),
+    ];
+    let gateway = gateway(&tenants).start();
+    let to = |host: &str| {
+        let handshake = Handshake::new(&gateway).without("Host");
+        handshake.header("Host", host).path("/ws/")
+    };
+    assert_eq!(to("acme.test").send().answer().0.status, 101);
+    assert_eq!(to("gateway.test").refused().status, 404);
+    let calls = tenants.each_ref().map(|it| it.backend.requests().len());
+    assert_eq!(calls, [1, 0]);
+}
+
+#[test]
 fn who_names_nobody_belongs_to_the_default() {
     let tenants = [Tenant::new("acme")];
     let gateway = gateway(&tenants).set("HT_TENANTS__DEFAULT", "acme").start();

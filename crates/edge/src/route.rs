@@ -30,12 +30,18 @@ impl Route {
         match path {
             // The websocket may have this path as well.
             "/" if config.root_health && !is_upgrade => Self::Root,
-            _ if is_same(path, &config.websocket_path) => Self::Websocket,
+            _ if is_websocket(path, config) => Self::Websocket,
             "/health" => Self::Health,
             _ if is_tenants(path) => Self::Websocket,
             _ => Self::Nothing,
         }
     }
+}
+
+/// Whether this is the path of the websocket of all tenants, which none of them can have for itself.
+#[must_use]
+pub fn is_websocket(path: &str, config: &PublicConfig) -> bool {
+    is_same(path, &config.websocket_path)
 }
 
 /// Whether two paths are equal except for a trailing slash.

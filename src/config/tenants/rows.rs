@@ -23,7 +23,7 @@ settings! {
     hosts: Vec<TenantHost>, live "hosts", Listed::<TenantHost>::of("hosts", r#"["live.acme.example"]"#), Vec::new(),
         "Hosts whose clients, at `websocket_path`, are the tenant's: `Host` is compared without its port, its trailing dot and upper case. Other letters than ASCII may be written as they are or as `xn--…`.";
     path: Option<String>, live "path", TenantPath, None,
-        "Path whose clients are the tenant's, on every host. Default: `/t/<name>/ws/`. `\"\"`: none.";
+        "Path whose clients are the tenant's, on every host. Default: `/t/<name>/ws/`. `\"\"`: none; nor can it be `websocket_path`, which is that of all tenants.";
     key: Option<String>, live "key", PublicKey, None,
         "Public key by which clients name the tenant where neither host nor path do: as the parameter `key` or as the subprotocol `high-templar.key.<key>`. It is no secret: it is in pages, and lets nobody in.";
     suspended: bool, live "suspended", Flag, false,

@@ -121,7 +121,7 @@ async fn respond_to(
             respond::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
         }
         Route::Websocket if request.method() == Method::GET => {
-            let admitted = match find_tenant(public, &request) {
+            let admitted = match find_tenant(public, &settings, &request) {
                 Ok(tenant) => {
                     let admitting = admit(public, &settings, arrival, &tenant, &mut request);
                     let admitted = admitting.instrument(tenant.span()).await;
@@ -153,8 +153,18 @@ async fn respond_to(
 }
 
 /// Finds the tenant whose client a request is of.
-fn find_tenant(public: &Public, request: &Request<Incoming>) -> Result<Arc<Tenant>, Rejection> {
+fn find_tenant(
+    public: &Public,
+    settings: &LiveSettings,
+    request: &Request<Incoming>,
+) -> Result<Arc<Tenant>, Rejection> {
     let (host, path) = (tenant::host(request), request.uri().path());
+    // One that took it would have the clients of `main`, and those of hosts would name two.
+    let path = if route::is_websocket(path, &settings.public) {
+        ""
+    } else {
+        path
+    };
     match public
         .bootstrap
         .tenants
