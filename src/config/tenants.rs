@@ -20,6 +20,7 @@ use ht_node::config::{
 };
 
 use crate::config::build;
+use crate::config::kind::quoted;
 use crate::config::layers::Layers;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::names::section_of;
@@ -122,7 +123,8 @@ impl Reader<'_> {
             mistakes.add(place, "", "a tenant is a table of its settings");
             return None;
         };
-        let entries = references::resolved(entries, self, mistakes);
+        let entries = nested(entries, mistakes);
+        let entries = references::resolved(&entries, self, mistakes);
         let mut layers = Layers::of_settings(&KEYS, self.folder);
         layers.table("", self.permitted(entries, mistakes), mistakes);
         let own = rows::read(&layers, mistakes);
@@ -212,6 +214,21 @@ impl Reader<'_> {
         }
         (!KEYS.contains(&key) && settings::KEYS.contains(&key)).then_some(OF_THE_NODE)
     }
+}
+
+/// Without names that reach into a section: what a tenant may have, and what is a secret, is told by
+/// the members of sections.
+fn nested(entries: &[(String, Node)], mistakes: &mut Mistakes) -> Vec<(String, Node)> {
+    let (nested, others): (Vec<_>, Vec<_>) = entries
+        .iter()
+        .cloned()
+        .partition(|(name, _)| !name.is_empty() && !name.contains('.'));
+    for (name, node) in others {
+        let what = "write the section as a table, such as backend = { url = \"https://…\" }: a name \
+                    that is empty or has a point in it is no setting";
+        mistakes.add(&node.place, &quoted(&name), what);
+    }
+    nested
 }
 
 const OF_THE_NODE: &str =

@@ -508,6 +508,90 @@ fn a_tenant_that_others_wrote_reaches_neither_files_nor_variables() {
 }
 
 #[test]
+fn no_spelling_of_a_setting_gets_around_what_tenants_may_have() {
+    let headers = json!({ "Authorization": { "fixed": "geheim" } });
+    for (json, part) in [
+        (json!({ "backend.socket": "/x.sock" }), "\"backend.socket\""),
+        (
+            json!({ "backend.tls_ca_file": "/x.pem" }),
+            "backend.tls_ca_file",
+        ),
+        (json!({ "backend.headers": headers }), "\"backend.headers\""),
+        (
+            json!({ "backend.headers.Authorization": { "fixed": "geheim" } }),
+            "no setting",
+        ),
+        (json!({ "hooks.connect": "POST a/" }), "\"hooks.connect\""),
+        (json!({ "": { "backend.socket": "/x.sock" } }), "no setting"),
+        (
+            json!({ "": { "backend": { "socket": "/x.sock" } } }),
+            "no setting",
+        ),
+        (json!({ "": { "backend.headers": headers } }), "no setting"),
+        (
+            json!({ "": { "": { "backend.headers": headers } } }),
+            "no setting",
+        ),
+        (json!({ ".backend": { "headers": headers } }), "no setting"),
+        (json!({ "backend.": { "headers": headers } }), "no setting"),
+        (
+            json!({ "backend": { "headers.Authorization": { "fixed": "geheim" } } }),
+            "no such",
+        ),
+        (
+            json!({ "backend": { "": { "headers": headers } } }),
+            "no such",
+        ),
+        (
+            json!({ "backend": { "backend.headers": headers } }),
+            "no such",
+        ),
+        (
+            json!({ "backend": { "backend": { "headers": headers } } }),
+            "no such",
+        ),
+        (
+            json!({ "tenant": { "backend": { "headers": headers } } }),
+            "no such",
+        ),
+        (json!({ "Backend": { "headers": headers } }), "no such"),
+    ] {
+        let mut json = json;
+        json["name"] = json!("a");
+        if json["backend"].is_null() {
+            json["backend"] = json!({});
+        }
+        json["backend"]["url"] = json!("https://a/");
+        for trust in [Trust::Operator, Trust::Others(Some("secrets".into()))] {
+            let reader = Reader {
+                environment: &BTreeMap::new(),
+                folder: Path::new("/nonexistent"),
+                trust: trust.clone(),
+            };
+            let mut mistakes = Mistakes::default();
+            let found = reader.one(&tenant_of_json(json.clone(), "the registry"), &mut mistakes);
+            let shown = mistakes.to_string();
+            assert!(found.is_none(), "{trust:?} {json}");
+            assert!(shown.contains(part), "{trust:?} {json}: {shown}");
+            assert!(!shown.contains("geheim"), "{shown}");
+        }
+    }
+    for text in [
+        "'backend.headers' = { Authorization = { fixed = 'geheim' } }",
+        "['backend.headers']\nAuthorization = { fixed = 'geheim' }",
+        "[''.'backend.headers']\nAuthorization = { fixed = 'geheim' }",
+        "['backend.headers'.Authorization]\nfixed = 'geheim'",
+    ] {
+        let main = format!("{MAIN}file = 'tenants'\n");
+        let tenant = format!("backend.url = 'https://a/'\n{text}\n");
+        let files = [("high-templar.toml", &*main), ("tenants/a.toml", &*tenant)];
+        let found = bad(&files).join("\n");
+        assert!(found.contains("no setting"), "{text}: {found}");
+        assert!(!found.contains("geheim"), "{found}");
+    }
+}
+
+#[test]
 fn ten_thousand_tenants_are_read_in_one_file() {
     let one = |number: usize| {
         format!(
