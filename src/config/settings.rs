@@ -136,7 +136,7 @@ settings! {
     tenants_timeout: Duration, restart "tenants.timeout", period(10 * MS, HOUR), secs(10),
         "Time limit of one call of the registry.";
     tenants_secrets: Option<PathBuf>, restart "tenants.secrets", File, None,
-        "A folder of secrets that tenants of a registry, or of the administrative API, may refer to. They may refer to variables that begin with `HT_TENANT_` as well, and to nothing else. Empty: to no file.";
+        "A folder of secrets that tenants of a registry, or of the administrative API, may refer to, each to the files of `<this folder>/<name of the tenant>/`. They may refer to variables `HT_TENANT_<NAME>__…` of their own name as well, and to nothing else. Empty: to no file.";
     tenants_default: TenantDefault, restart "tenants.default", DefaultTenant, TenantDefault(None),
         "The tenant of clients that name none by their host, path or key. `none`: they are rejected with 404. `main`: they are clients of `backend.url`.";
 

@@ -123,8 +123,9 @@ impl Reader<'_> {
             mistakes.add(place, "", "a tenant is a table of its settings");
             return None;
         };
+        let owner = document.name().parse().ok();
         let entries = nested(entries, mistakes);
-        let entries = references::resolved(&entries, self, mistakes);
+        let entries = references::resolved(&entries, self, owner.as_ref(), mistakes);
         let mut layers = Layers::of_settings(&KEYS, self.folder);
         layers.table("", self.permitted(entries, mistakes), mistakes);
         let own = rows::read(&layers, mistakes);

@@ -50,7 +50,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 fn load(folder: &Path) -> Config {
     let sources = Sources {
         file: None,
-        environment: [("HT_TENANT_A".to_owned(), "geheim".to_owned())].into(),
+        environment: [("HT_TENANT_A__TOKEN".to_owned(), "geheim".to_owned())].into(),
         folder: folder.to_owned(),
     };
     sources

@@ -123,7 +123,7 @@ fn an_operator_puts_and_deletes_tenants_and_gets_no_secret() {
     );
     let gateway = builder
         .set("HT_INTERNAL__KEYS", keys)
-        .set("HT_TENANT_TOKEN", "geheim")
+        .set("HT_TENANT_ACME__TOKEN", "geheim")
         .set("HT_TENANTS__INTERVAL", "1h")
         .start();
     let ask = |method: &str, path: &str, body: &Value| request(&gateway, ADMIN, method, path, body);
@@ -132,7 +132,7 @@ fn an_operator_puts_and_deletes_tenants_and_gets_no_secret() {
         "hosts": ["live.acme.example"],
         "backend": {
             "url": acme.url,
-            "headers": { "Authorization": { "fixed": { "env": "HT_TENANT_TOKEN" } } },
+            "headers": { "Authorization": { "fixed": { "env": "HT_TENANT_ACME__TOKEN" } } },
         },
     });
     let answer = ask("PUT", "/tenants/acme", &written);
@@ -167,7 +167,7 @@ fn an_operator_puts_and_deletes_tenants_and_gets_no_secret() {
         ),
         (
             json!({ "backend": { "url": "http://a/", "headers": { "X-A": { "fixed": { "env": "HT_INTERNAL__KEYS" } } } } }),
-            "begin with HT_TENANT_",
+            "begin with HT_TENANT_SECOND__",
         ),
     ] {
         let answer = put(body.clone());

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ht_node::config::TenantName;
+
 use crate::config::layers::TENANT_VARIABLES;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::node::{Node, Value};
@@ -13,8 +15,8 @@ use crate::config::tenants::Reader;
 pub(crate) enum Trust {
     /// The operator, in files of this machine: every variable and every file.
     Operator,
-    /// A registry, or whoever has a key with the right `admin`: variables that begin with
-    /// `HT_TENANT_`, and files of this folder, if there is one.
+    /// A registry, or whoever has a key with the right `admin`: the tenant's own variables,
+    /// `HT_TENANT_<NAME>__…`, and files of its own folder in this one, if there is one.
     Others(Option<PathBuf>),
 }
 
@@ -23,28 +25,85 @@ impl Trust {
     pub(crate) fn is_operator(&self) -> bool {
         matches!(self, Self::Operator)
     }
+
+    /// Whether a tenant may refer to a variable.
+    fn check_variable(&self, owner: Option<&TenantName>, name: &str) -> Result<(), String> {
+        if self.is_operator() {
+            return Ok(());
+        }
+        let owner = owner.ok_or(NAMELESS)?;
+        let own = owner.as_str().to_ascii_uppercase().replace('-', "_");
+        let own = format!("{TENANT_VARIABLES}{own}");
+        // By the last `__`, a variable is of one tenant: HT_TENANT_A__B__X is of a--b and not of a.
+        match name.rsplit_once("__") {
+            Some((before, rest)) if before == own && !rest.is_empty() => Ok(()),
+            Some(_) | None => Err(format!(
+                "a tenant that is not in a file of the operator may only refer to variables that \
+                 begin with {own}__, with no other `__` after it"
+            )),
+        }
+    }
+
+    /// The path of a file that a tenant refers to: by its name alone, or as this says itself.
+    fn path(&self, owner: Option<&TenantName>, text: &str) -> Result<PathBuf, String> {
+        let folder = match self {
+            Self::Operator => return Ok(PathBuf::from(text)),
+            Self::Others(None) => {
+                return Err(
+                    "a tenant that is not in a file of the operator may only refer to files in \
+                     the folder of tenants.secrets, which is not set"
+                        .to_owned(),
+                );
+            }
+            Self::Others(Some(folder)) => folder.join(owner.ok_or(NAMELESS)?.as_str()),
+        };
+        let path = Path::new(text);
+        let name = path.file_name();
+        let is_own = name.is_some_and(|name| name == text) || path.parent() == Some(&*folder);
+        match name {
+            Some(name) if is_own => Ok(folder.join(name)),
+            Some(_) | None => Err(
+                "a tenant that is not in a file of the operator names a file in its own folder, \
+                 <tenants.secrets>/<its name>/, by its name alone"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+const NAMELESS: &str = "a tenant that is not in a file of the operator needs a `name`, written as \
+                        a text, to refer to anything";
+
+/// Whose settings are read, and by whom.
+#[derive(Clone, Copy)]
+struct Whose<'a> {
+    reader: &'a Reader<'a>,
+    /// The tenant, if it is told which.
+    owner: Option<&'a TenantName>,
 }
 
 /// The settings with the values that they refer to.
 pub(super) fn resolved(
     entries: &[(String, Node)],
     reader: &Reader<'_>,
+    owner: Option<&TenantName>,
     mistakes: &mut Mistakes,
 ) -> Vec<(String, Node)> {
     let mut path = Vec::new();
-    table(entries, reader, &mut path, mistakes)
+    let whose = Whose { reader, owner };
+    table(entries, whose, &mut path, mistakes)
 }
 
 fn table(
     entries: &[(String, Node)],
-    reader: &Reader<'_>,
+    whose: Whose<'_>,
     path: &mut Vec<String>,
     mistakes: &mut Mistakes,
 ) -> Vec<(String, Node)> {
     let mut found = Vec::with_capacity(entries.len());
     for (name, node) in entries {
         path.push(name.clone());
-        found.extend(one(node, reader, path, mistakes).map(|node| (name.clone(), node)));
+        found.extend(one(node, whose, path, mistakes).map(|node| (name.clone(), node)));
         path.pop();
     }
     found
@@ -53,7 +112,7 @@ fn table(
 /// None if what it refers to cannot be read, or may not be written here.
 fn one(
     node: &Node,
-    reader: &Reader<'_>,
+    whose: Whose<'_>,
     path: &mut Vec<String>,
     mistakes: &mut Mistakes,
 ) -> Option<Node> {
@@ -61,7 +120,7 @@ fn one(
         Value::Table(entries) => match entries.as_slice() {
             [(kind, text)] if matches!(kind.as_str(), "env" | "file") && text.text().is_some() => {
                 let text = text.text().unwrap_or_default();
-                return match reader.secret(kind, text, &node.place) {
+                return match whose.secret(kind, text, &node.place) {
                     Ok(node) => Some(node),
                     Err(what) => {
                         mistakes.add(&node.place, &path.join("."), what);
@@ -69,13 +128,13 @@ fn one(
                     }
                 };
             }
-            entries => Value::Table(table(entries, reader, path, mistakes)),
+            entries => Value::Table(table(entries, whose, path, mistakes)),
         },
         Value::List(items) => {
             let items = items.iter();
             Value::List(
                 items
-                    .filter_map(|item| one(item, reader, path, mistakes))
+                    .filter_map(|item| one(item, whose, path, mistakes))
                     .collect(),
             )
         }
@@ -118,14 +177,14 @@ fn is_secret(path: &[String]) -> bool {
     words.iter().any(|word| name.contains(word))
 }
 
-impl Reader<'_> {
+impl Whose<'_> {
     /// The text that `{ env = … }` or `{ file = … }` refers to.
     fn secret(&self, kind: &str, text: &str, named: &WrittenAt) -> Result<Node, String> {
         let (path, secret) = if kind == "env" {
             (PathBuf::from(format!("${text}")), self.variable(text)?)
         } else {
-            let path = self.path(text)?;
-            let secret = secret_file::read(self.folder, &path)?;
+            let path = self.reader.trust.path(self.owner, text)?;
+            let secret = secret_file::read(self.reader.folder, &path)?;
             (path, secret)
         };
         Ok(Node {
@@ -138,36 +197,14 @@ impl Reader<'_> {
     }
 
     fn variable(&self, name: &str) -> Result<String, String> {
-        if !self.trust.is_operator() && !name.starts_with(TENANT_VARIABLES) {
-            return Err(format!(
-                "a tenant that is not in a file of the operator may only refer to variables that \
-                 begin with {TENANT_VARIABLES}"
-            ));
-        }
-        let found = self.environment.get(name).filter(|text| !text.is_empty());
+        self.reader.trust.check_variable(self.owner, name)?;
+        let found = self
+            .reader
+            .environment
+            .get(name)
+            .filter(|text| !text.is_empty());
         found.cloned().ok_or_else(|| {
             format!("the variable {name} is not set: set it, and restart the gateway")
         })
-    }
-
-    fn path(&self, text: &str) -> Result<PathBuf, String> {
-        let folder = match &self.trust {
-            Trust::Operator => return Ok(PathBuf::from(text)),
-            Trust::Others(folder) => folder,
-        };
-        let is_name = Path::new(text).file_name().is_some_and(|name| name == text);
-        match folder {
-            Some(folder) if is_name => Ok(folder.join(text)),
-            Some(_) => Err(
-                "a tenant that is not in a file of the operator names a file in the folder of \
-                 tenants.secrets by its name alone"
-                    .to_owned(),
-            ),
-            None => Err(
-                "a tenant that is not in a file of the operator may only refer to files in the \
-                 folder of tenants.secrets, which is not set"
-                    .to_owned(),
-            ),
-        }
     }
 }

@@ -428,10 +428,19 @@ fn sources_that_contradict_each_other_are_mistakes() {
 #[test]
 fn a_tenant_that_others_wrote_reaches_neither_files_nor_variables() {
     let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("secrets")).unwrap();
-    fs::write(folder.path().join("secrets/acme"), "from a file").unwrap();
-    fs::write(folder.path().join("other"), "geheim").unwrap();
-    let environment = [("HT_TENANT_A", "a"), ("HT_INTERNAL__API_KEY", "geheim")];
+    for owner in ["a", "b"] {
+        fs::create_dir_all(folder.path().join("secrets").join(owner)).unwrap();
+        fs::write(
+            folder.path().join("secrets").join(owner).join(owner),
+            "geheim",
+        )
+        .unwrap();
+    }
+    fs::write(folder.path().join("secrets/a/acme"), "from a file").unwrap();
+    for other in ["other", "secrets/other"] {
+        fs::write(folder.path().join(other), "geheim").unwrap();
+    }
+    let environment = [("HT_TENANT_A__X", "a"), ("HT_INTERNAL__API_KEY", "geheim")];
     let environment = environment.map(|(name, text)| (name.to_owned(), text.to_owned()));
     let environment = environment.into_iter().collect();
     let read = |backend: serde_json::Value, secrets: Option<&str>| {
@@ -452,7 +461,11 @@ fn a_tenant_that_others_wrote_reaches_neither_files_nor_variables() {
             "url": "http://a/", "headers": { "Authorization": { "fixed": reference } },
         })
     };
-    for good in [json!({ "file": "acme" }), json!({ "env": "HT_TENANT_A" })] {
+    for good in [
+        json!({ "file": "acme" }),
+        json!({ "file": "secrets/a/acme" }),
+        json!({ "env": "HT_TENANT_A__X" }),
+    ] {
         let found = read(with(good.clone()), Some("secrets"));
         assert_eq!(found, Mistakes::default().to_string(), "{good}");
     }
@@ -479,6 +492,41 @@ fn a_tenant_that_others_wrote_reaches_neither_files_nor_variables() {
         ),
         (json!({ "file": "" }), Some("secrets"), "by its name alone"),
         (
+            json!({ "file": "b" }),
+            Some("secrets"),
+            "there is no such file",
+        ),
+        (
+            json!({ "file": "../b/b" }),
+            Some("secrets"),
+            "by its name alone",
+        ),
+        (
+            json!({ "file": "secrets/b/b" }),
+            Some("secrets"),
+            "by its name alone",
+        ),
+        (
+            json!({ "file": "secrets/a/../b/b" }),
+            Some("secrets"),
+            "by its name alone",
+        ),
+        (
+            json!({ "file": "secrets/other" }),
+            Some("secrets"),
+            "by its name alone",
+        ),
+        (
+            json!({ "file": "secrets/a/.." }),
+            Some("secrets"),
+            "by its name alone",
+        ),
+        (
+            json!({ "env": "HT_TENANT_B__X" }),
+            Some("secrets"),
+            "begin with HT_TENANT_A__",
+        ),
+        (
             json!({ "file": "no" }),
             Some("secrets"),
             "there is no such file",
@@ -486,7 +534,7 @@ fn a_tenant_that_others_wrote_reaches_neither_files_nor_variables() {
         (
             json!({ "env": "HT_INTERNAL__API_KEY" }),
             Some("secrets"),
-            "begin with HT_TENANT_",
+            "begin with HT_TENANT_A__",
         ),
         (json!("geheim"), Some("secrets"), "looks like a secret"),
     ] {
@@ -588,6 +636,60 @@ fn no_spelling_of_a_setting_gets_around_what_tenants_may_have() {
         let found = bad(&files).join("\n");
         assert!(found.contains("no setting"), "{text}: {found}");
         assert!(!found.contains("geheim"), "{found}");
+    }
+}
+
+#[test]
+fn a_variable_is_of_one_tenant_alone() {
+    let names = [
+        "a", "a-", "a-b", "a--b", "a-b-", "b", "-b", "x", "a--x", "a---x",
+    ];
+    let variables = [
+        ("HT_TENANT_A__X", Some("a")),
+        ("HT_TENANT_A__X_Y", Some("a")),
+        ("HT_TENANT_A___X", Some("a-")),
+        ("HT_TENANT_A_B__X", Some("a-b")),
+        ("HT_TENANT_A__B__X", Some("a--b")),
+        ("HT_TENANT_A_B___X", Some("a-b-")),
+        ("HT_TENANT__B__X", Some("-b")),
+        ("HT_TENANT_A__B_X", Some("a")),
+        ("HT_TENANT_A__X__", None),
+        ("HT_TENANT_A__", None),
+        ("HT_TENANT_A_X", None),
+        ("HT_TENANT_A", None),
+        ("HT_TENANT_", None),
+        ("HT_TENANT_a__X", None),
+        ("XHT_TENANT_A__X", None),
+        ("A__X", None),
+    ];
+    let environment = variables.map(|(variable, _)| (variable.to_owned(), "text".to_owned()));
+    let environment = environment.into_iter().collect();
+    let may = |name: serde_json::Value, variable: &str| {
+        let reader = Reader {
+            environment: &environment,
+            folder: Path::new("/nonexistent"),
+            trust: Trust::Others(None),
+        };
+        let headers = json!({ "X-A": { "fixed": { "env": variable } } });
+        let json = json!({ "name": name, "backend": { "url": "http://a/", "headers": headers } });
+        let mut mistakes = Mistakes::default();
+        reader.one(&tenant_of_json(json, "the registry"), &mut mistakes);
+        mistakes.is_empty()
+    };
+    for (variable, owner) in variables {
+        for name in names {
+            let is_own = owner == Some(name);
+            assert_eq!(may(json!(name), variable), is_own, "{name} {variable}");
+        }
+    }
+    for name in [
+        json!({ "env": "HT_TENANT_A__X" }),
+        json!(""),
+        json!("A"),
+        json!(null),
+        json!(["a"]),
+    ] {
+        assert!(!may(name.clone(), "HT_TENANT_A__X"), "{name}");
     }
 }
 
