@@ -41,7 +41,7 @@ pub(crate) use kind::{first_key, period, quoted};
 pub(crate) use tenants::files::{Stamp as TenantStamp, stamp as tenant_stamp};
 pub(crate) use tenants::{
     Document as TenantDocument, TENANTS_MAX, json_schema as tenant_schema, tenant_in,
-    tenant_of_json,
+    tenant_of_json, with_paths,
 };
 
 pub use brokers::Engine;

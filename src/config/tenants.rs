@@ -33,7 +33,7 @@ pub use tenancy::Tenancy;
 
 pub(crate) use document::{Document, from_json, of_file};
 pub(crate) use from::check;
-pub(crate) use references::Trust;
+pub(crate) use references::{Trust, with_paths};
 pub(crate) use schema::{json_schema, markdown};
 
 /// Most tenants of a gateway.

@@ -12,7 +12,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::error;
 
-use crate::config::{Mistakes, Tenancy, TenantDocument, TenantStamp, tenant_of_json, tenant_stamp};
+use crate::config::{
+    Mistakes, Tenancy, TenantDocument, TenantStamp, tenant_of_json, tenant_stamp, with_paths,
+};
 use crate::tenants::folder::Folder;
 use crate::tenants::{Apply, admin, put, refuse};
 
@@ -135,7 +137,7 @@ fn is_change(request: &TenantRequest) -> bool {
 }
 
 /// Answers a request by the files.
-fn answer(tenancy: &Tenancy, request: TenantRequest) -> TenantAnswer {
+pub(super) fn answer(tenancy: &Tenancy, request: TenantRequest) -> TenantAnswer {
     let mut mistakes = Mistakes::default();
     let documents = tenancy.documents(&mut mistakes);
     let (name, body) = match request {
@@ -196,10 +198,14 @@ fn put_tenant(
     let new = tenant_of_json(json.clone(), "the request");
     let mut mistakes = Mistakes::default();
     // What it may refer to is not what the operator's own files may.
-    tenancy.reader(tenancy.others()).one(&new, &mut mistakes);
+    let others = tenancy.others();
+    tenancy.reader(others.clone()).one(&new, &mut mistakes);
     if !mistakes.is_empty() {
         return admin::refused(&mistakes);
     }
+    // Its file is read as one of the operator, from whose folder paths are others.
+    let json = with_paths(json, &others, name);
+    let new = tenant_of_json(json.clone(), "the request");
     let before = documents.len();
     documents.retain(|document| document.name() != name.as_str());
     let is_new = documents.len() == before;

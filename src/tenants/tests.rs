@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
+use ht_node::config::TenantName;
 use ht_node::directory::conflicts;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -112,6 +113,52 @@ async fn files_that_change_are_read_and_a_mistake_changes_nothing() {
     fs::remove_file(file("a")).unwrap();
     keeper.look(&recorded).await;
     assert_eq!(recorded.now(), pairs(&[("b", "http://new/")]));
+}
+
+#[tokio::test]
+async fn a_secret_file_of_a_tenant_that_is_put_is_the_one_that_was_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = "backend.url = 'http://main/'\n\
+                tenants = { source = 'file', file = 'tenants', secrets = 'secrets' }\n";
+    fs::write(folder.path().join("high-templar.toml"), main).unwrap();
+    for new in ["tenants", "secrets/b", "secrets/c"] {
+        fs::create_dir_all(folder.path().join(new)).unwrap();
+    }
+    // Files by the same name in the folder of the configuration, and of somebody else.
+    fs::write(folder.path().join("token"), "of the operator").unwrap();
+    fs::write(folder.path().join("secrets/c/token"), "of c").unwrap();
+    fs::write(folder.path().join("secrets/b/token"), "of b").unwrap();
+    fs::write(folder.path().join("own"), "of the operator").unwrap();
+    let tenancy = load(folder.path()).tenancy;
+    let name: TenantName = "b".parse().unwrap();
+    let put = |file: &str| {
+        let headers = json!({ "X-A": { "fixed": { "file": file } } });
+        let body = json!({ "backend": { "url": "http://b/", "headers": headers } });
+        let request = TenantRequest::Put(name.clone(), body.to_string().into());
+        files::answer(&tenancy, request).status.as_u16()
+    };
+    let sent = || {
+        let tenants = tenancy.of_files();
+        let tenants = tenants.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        format!("{:?}", tenants[0].backend.headers)
+    };
+    assert_eq!(put("token"), 201);
+    assert!(sent().contains("of b"), "{}", sent());
+    // What is shown may be put again.
+    let shown = files::answer(&tenancy, TenantRequest::Show(name.clone())).body;
+    let file = &shown["backend"]["headers"]["X-A"]["fixed"]["file"];
+    assert_eq!(file, "secrets/b/token");
+    assert_eq!(put(file.as_str().unwrap()), 200);
+    assert!(sent().contains("of b"), "{}", sent());
+    for bad in [
+        "own",
+        "../c/token",
+        "secrets/c/token",
+        "secrets/b/../../own",
+    ] {
+        assert_eq!(put(bad), 400, "{bad}");
+        assert!(sent().contains("of b"), "{bad}: {}", sent());
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ht_node::config::TenantName;
+use serde_json::Value as Json;
 
 use crate::config::layers::TENANT_VARIABLES;
 use crate::config::mistake::{Mistakes, WrittenAt};
@@ -68,6 +69,31 @@ impl Trust {
                     .to_owned(),
             ),
         }
+    }
+}
+
+/// The JSON of a tenant with the paths of the files that it refers to, so that it can be written into
+/// a file of the operator and means the same there. What may not be referred to is left as it is.
+pub(crate) fn with_paths(json: Json, trust: &Trust, owner: &TenantName) -> Json {
+    match json {
+        Json::Object(members) => {
+            let is_one = members.len() == 1;
+            let members = members.into_iter().map(|(name, value)| {
+                let text = value.as_str().filter(|_| is_one && name == "file");
+                let path = text.and_then(|text| trust.path(Some(owner), text).ok());
+                let value = match path {
+                    Some(path) => Json::from(path.to_string_lossy()),
+                    None => with_paths(value, trust, owner),
+                };
+                (name, value)
+            });
+            Json::Object(members.collect())
+        }
+        Json::Array(items) => {
+            let items = items.into_iter();
+            Json::from_iter(items.map(|item| with_paths(item, trust, owner)))
+        }
+        other @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_)) => other,
     }
 }
 
