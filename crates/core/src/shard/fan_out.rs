@@ -179,9 +179,9 @@ impl<P: Peer> Shard<P> {
         writes
     }
 
-    /// Matches queued publications of the current lane before a client is answered, up to [`BARRIER`] rounds of
-    /// [`Self::gather`]: so the reply is sent after what was published before the request, unless
-    /// the shard is further behind than that.
+    /// Matches queued publications of the current lane before a client is answered, up to [`BARRIER`]
+    /// rounds of [`Self::gather`]: so the reply is sent after what was published before the request,
+    /// unless the shard is further behind than that.
     pub(super) fn gather_queued(&mut self, now: u64) {
         for _ in 0..BARRIER {
             let lane = &self.lanes.current;
@@ -291,8 +291,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Writes the hits of a connection of the current lane, before anything else is written to it.
-    /// Returns their size in
-    /// bytes, with the work of compressing them as bytes.
+    /// Returns their size in bytes, with the work of compressing them as bytes.
     pub(super) fn flush_connection(
         &mut self,
         id: ConnectionId,
