@@ -329,8 +329,10 @@ pub(crate) fn backend(values: Values, legacy: Vec<HeaderChange>) -> BackendConfi
         socket: values.backend_socket.value,
         bootstrap: values.backend_bootstrap.value,
         timeout: values.backend_timeout.value,
-        user_id_path: values.backend_user_id_path.value,
-        headers: headers(legacy.into_iter().chain(values.backend_headers.value)),
+        user_id_path: BackendConfig::shared_user_id_path(values.backend_user_id_path.value),
+        headers: BackendConfig::shared_headers(headers(
+            legacy.into_iter().chain(values.backend_headers.value),
+        )),
         guard: GuardConfig {
             max_in_flight: values.backend_max_in_flight.value,
             max_waiting: values.backend_max_waiting.value,

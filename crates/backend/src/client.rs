@@ -1,6 +1,7 @@
 //! [`HttpBackend`]: the API over HTTP/1.1.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,7 +39,7 @@ pub struct HttpBackend {
     bootstrap: Uri,
     timeout: Duration,
     answer_bytes_max: usize,
-    user_id_path: Vec<String>,
+    user_id_path: Arc<[String]>,
     hooks: Hooks,
     /// The headers of the gateway's own calls: those with a fixed value.
     own: Credentials,
@@ -96,7 +97,7 @@ impl HttpBackend {
                 disconnect: hook(&config.hooks.disconnect)?,
                 timeout: config.hooks.timeout,
             },
-            own: own_credentials(config.headers),
+            own: own_credentials(config.headers.to_vec()),
             timeout: config.timeout,
             answer_bytes_max: config.answer_bytes_max,
             user_id_path: config.user_id_path,

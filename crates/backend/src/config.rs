@@ -2,6 +2,7 @@
 //! task.
 
 use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 pub use ht_overload::GuardConfig;
@@ -22,9 +23,9 @@ pub struct BackendConfig {
     pub timeout: Duration,
     /// Path of the user's id in the bootstrap response, such as `["user", "data", "id"]`. Empty:
     /// not read.
-    pub user_id_path: Vec<String>,
+    pub user_id_path: Arc<[String]>,
     /// Which headers are forwarded, in order; a later one of the same name replaces an earlier.
-    pub headers: Vec<HeaderRule>,
+    pub headers: Arc<[HeaderRule]>,
     /// Longest head that forwarded headers may make, in bytes: enforced by
     /// [`crate::ForwardRules::of`].
     pub forward_bytes_max: usize,
@@ -86,7 +87,25 @@ pub enum HeaderSource {
     Fixed(String),
 }
 
+/// The defaults, which nearly every tenant shares.
+static HEADERS: LazyLock<Arc<[HeaderRule]>> =
+    LazyLock::new(|| BackendConfig::default_headers().into());
+static USER_ID_PATH: LazyLock<Arc<[String]>> =
+    LazyLock::new(|| BackendConfig::default_user_id_path().into());
+
 impl BackendConfig {
+    /// Rules for [`Self::headers`]. Where they are the default, all configurations share them.
+    #[must_use]
+    pub fn shared_headers(headers: Vec<HeaderRule>) -> Arc<[HeaderRule]> {
+        shared(&HEADERS, headers)
+    }
+
+    /// A path for [`Self::user_id_path`]. Where it is the default, all configurations share it.
+    #[must_use]
+    pub fn shared_user_id_path(path: Vec<String>) -> Arc<[String]> {
+        shared(&USER_ID_PATH, path)
+    }
+
     /// Default path of the user's id.
     #[must_use]
     pub fn default_user_id_path() -> Vec<String> {
@@ -124,4 +143,11 @@ impl BackendConfig {
             ),
         ]
     }
+}
+
+fn shared<T: PartialEq>(default: &Arc<[T]>, values: Vec<T>) -> Arc<[T]> {
+    if **default == *values {
+        return Arc::clone(default);
+    }
+    values.into()
 }

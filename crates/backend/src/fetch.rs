@@ -1,6 +1,7 @@
 //! A document of another server, over the same connections, TLS and bounds as the API.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,8 +65,8 @@ impl Fetch {
             socket: None,
             bootstrap: String::new(),
             timeout,
-            user_id_path: Vec::new(),
-            headers: Vec::new(),
+            user_id_path: Arc::default(),
+            headers: Arc::default(),
             forward_bytes_max: 0,
             guard: GuardConfig::default(),
             answer_bytes_max: bytes_max,

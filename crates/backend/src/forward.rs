@@ -122,7 +122,7 @@ impl ForwardRules {
     pub fn of(config: &BackendConfig) -> Self {
         Self {
             bytes_max: config.forward_bytes_max,
-            ..Self::new(config.headers.clone())
+            ..Self::new(config.headers.to_vec())
         }
     }
 

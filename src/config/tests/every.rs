@@ -373,7 +373,7 @@ fn assert_every(config: &Config) {
     assert_eq!(backend.socket.as_deref(), Some(Path::new("/run/api.sock")));
     assert_eq!(backend.bootstrap, "hello/");
     assert_eq!(backend.timeout.as_millis(), 300);
-    assert_eq!(backend.user_id_path, ["who", "id"]);
+    assert_eq!(*backend.user_id_path, ["who", "id"]);
     assert_eq!(
         backend.headers.last().unwrap().source,
         HeaderSource::Param("a".into())

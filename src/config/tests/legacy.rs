@@ -294,8 +294,9 @@ fn the_environment_wins_over_the_file_that_it_names() {
         let referer = config
             .backend
             .headers
-            .into_iter()
-            .find(|rule| rule.name == "referer");
+            .iter()
+            .find(|rule| rule.name == "referer")
+            .cloned();
         (
             config.backend.url,
             config.rabbitmq.map(|rabbitmq| rabbitmq.url),

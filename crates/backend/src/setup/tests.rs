@@ -1,5 +1,6 @@
 //! Tables of settings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
@@ -13,8 +14,8 @@ fn config(url: &str) -> BackendConfig {
         socket: None,
         bootstrap: "bootstrap/".into(),
         timeout: Duration::from_secs(5),
-        user_id_path: Vec::new(),
-        headers: BackendConfig::default_headers(),
+        user_id_path: Arc::default(),
+        headers: BackendConfig::default_headers().into(),
         forward_bytes_max: crate::FORWARD_BYTES_MAX,
         guard: GuardConfig::default(),
         answer_bytes_max: 1000,
@@ -135,11 +136,12 @@ fn headers_that_break_the_framing() {
     ];
     for (name, source, format, good) in table {
         let mut config = config("http://api.test/");
-        config.headers.push(HeaderRule {
+        let rule = HeaderRule {
             name: HeaderName::from_static(name),
             source: source.clone(),
             format: format.map(str::to_owned),
-        });
+        };
+        config.headers = config.headers.iter().cloned().chain([rule]).collect();
         let got = HttpBackend::new(config);
         assert_eq!(got.is_ok(), good, "{name} {source:?} {format:?}: {got:?}");
     }

@@ -7,7 +7,7 @@ use crate::outcome::Stalling;
 
 pub(super) fn write(page: &Page<'_>, out: &mut String) {
     let mut lines = String::new();
-    for workload in page.workloads(|o| o.stalling.is_some_and(|s| s.stalled > 0)) {
+    for workload in page.workloads(|o| o.stalling.is_some()) {
         for server in page.distinct(|o| &o.server) {
             let of = |figure: fn(&Stalling) -> Option<f64>| {
                 let series =
@@ -32,7 +32,7 @@ pub(super) fn write(page: &Page<'_>, out: &mut String) {
         out.push_str(
             "\n## Slow readers\n\nReaders that stopped when the measurement began, how many of them \
              the server closed, how many evictions its metrics report, and the maximum growth of \
-             its resident memory. Up to 4 MB for each slow reader are in the kernel.\n\n\
+             its resident memory, the window included. Up to 4 MB for each slow reader are in the kernel.\n\n\
              | workload | server | stopped | closed | counted | peak, MB |\n\
              |---|---|---|---|---|---|\n",
         );
