@@ -3,11 +3,16 @@
 use std::fmt::Write;
 
 use super::{Page, short, whole};
-use crate::outcome::Stalling;
+use crate::outcome::{Outcome, Stalling};
 
 pub(super) fn write(page: &Page<'_>, out: &mut String) {
     let mut lines = String::new();
-    for workload in page.workloads(|o| o.stalling.is_some()) {
+    let is_shown = |o: &Outcome| {
+        let stalled = o.stalling.is_some_and(|s| s.stalled > 0);
+        // What fills memory without any slow reader.
+        stalled || o.workload == "slow-none"
+    };
+    for workload in page.workloads(is_shown) {
         for server in page.distinct(|o| &o.server) {
             let of = |figure: fn(&Stalling) -> Option<f64>| {
                 let series =
