@@ -6,6 +6,8 @@ mod tests;
 
 use std::borrow::Cow;
 
+use ht_token::Reason;
+
 use crate::answer::{Failure, Refusal, Waiting};
 use crate::redirect::Elsewhere;
 use crate::tls::Terms;
@@ -66,8 +68,43 @@ impl Failure {
                 "raise backend.answer_bytes_max, or have the API grant fewer rooms"
             }
             Self::Truncated => LOOK,
+            Self::Keys(_) => {
+                "check auth.jwt.issuer.jwks, its server and the firewalls on the way; an earlier line \
+                 has the cause"
+            }
         };
         Some(text.into())
+    }
+}
+
+/// What to do about tokens that are refused for this reason.
+const fn token(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Issuer => "compare the claim iss with auth.jwt.issuer.iss: they must be equal",
+        Reason::Algorithm => "compare the header alg with auth.jwt.issuer.algorithms",
+        Reason::Type => "compare the header typ with auth.jwt.issuer.typ",
+        Reason::Key => {
+            "the issuer signs with a key that its set does not have: high-templar check shows the ids"
+        }
+        Reason::NoKeys => {
+            "the keys of the issuer could not be fetched: an earlier line has the cause"
+        }
+        Reason::Signature => "compare the secret, or the address of the keys, with the issuer's",
+        Reason::Expired => {
+            "usual for a client that was away; if all are refused, compare the clocks"
+        }
+        Reason::TooEarly => "compare the clocks of the issuer and of this machine",
+        Reason::Time => "have the issuer set exp, and times in seconds since 1970",
+        Reason::TooLongLived => {
+            "have the issuer sign for a shorter time, or raise auth.jwt.max_life"
+        }
+        Reason::Audience => "compare the claim aud with auth.jwt.issuer.audience",
+        Reason::Claims => "have the issuer correct the claims that auth.jwt names",
+        Reason::Denied => "a command revoked it: the client must sign in again",
+        Reason::Missing => "auth.jwt demands a token, and the client sent none",
+        Reason::TooLong | Reason::Malformed | Reason::Critical => {
+            "only signed tokens in the compact form of RFC 7515 are valid"
+        }
     }
 }
 
@@ -105,6 +142,7 @@ impl Refusal {
                 "have the API send a list of JSON objects, such as [{\"target\": \"order\"}]"
             }
             Self::InvalidMember(_) => "have the API correct that member, or leave it out",
+            Self::Token(refused) => return token(refused.reason).into(),
         }
         .into()
     }

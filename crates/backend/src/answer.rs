@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ht_overload::CallTime;
 use ht_proto::who::WhoError;
+use ht_token::Refused;
 
 use crate::kind::{FailureKind, RefusalKind};
 pub use crate::redirect::Elsewhere;
@@ -115,6 +116,9 @@ pub enum Refusal {
     /// would permit more than the API intends.
     #[error("a member of the backend's answer is wrong: {0}")]
     InvalidMember(WhoError),
+    /// The client's token is not valid, or it has none where one is required.
+    #[error("{}", TokenRefused(.0))]
+    Token(Refused),
 }
 
 impl Refusal {
@@ -128,6 +132,7 @@ impl Refusal {
             }
             Self::AllowedRooms => RefusalKind::AllowedRooms,
             Self::InvalidMember(_) => RefusalKind::InvalidMember,
+            Self::Token(_) => RefusalKind::Token,
         }
     }
 }
@@ -216,6 +221,10 @@ pub enum Failure {
     /// The body is JSON but no object.
     #[error("the backend's answer is JSON but not an object")]
     NotObject,
+    /// The public keys of the issuer of a token could not be fetched, so that nobody knows whether it
+    /// is valid.
+    #[error("the public keys of the issuer {0} cannot be fetched")]
+    Keys(Box<str>),
 }
 
 /// What a call that ran out of time was waiting for.
@@ -261,6 +270,7 @@ impl Failure {
             Self::NotUtf8 => FailureKind::NotUtf8,
             Self::NotJson { .. } => FailureKind::NotJson,
             Self::NotObject => FailureKind::NotObject,
+            Self::Keys(_) => FailureKind::Keys,
         }
     }
 
@@ -305,7 +315,8 @@ impl Failure {
             | Self::Truncated
             | Self::NotUtf8
             | Self::NotJson { .. }
-            | Self::NotObject => None,
+            | Self::NotObject
+            | Self::Keys(_) => None,
         }
     }
 
@@ -341,7 +352,22 @@ impl Failure {
             | Self::TooLarge { .. }
             | Self::NotUtf8
             | Self::NotJson { .. }
-            | Self::NotObject => false,
+            | Self::NotObject
+            | Self::Keys(_) => false,
+        }
+    }
+}
+
+/// The sentence for a token that is refused: why, and by which key.
+struct TokenRefused<'a>(&'a Refused);
+
+impl fmt::Display for TokenRefused<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refused { reason, key_id, .. } = self.0;
+        write!(f, "the token of the client is refused: {}", reason.as_str())?;
+        match key_id {
+            Some(id) => write!(f, " (kid {id:?})"),
+            None => Ok(()),
         }
     }
 }

@@ -89,11 +89,19 @@ impl Fetch {
     /// # Errors
     /// When there is no whole response in time.
     pub async fn get(&self, query: &str, headers: &HeaderMap) -> Result<Fetched, Failure> {
-        let target = if query.is_empty() {
-            self.url.parse()
-        } else {
-            format!("{}?{query}", self.url).parse()
-        };
+        if query.is_empty() {
+            return self.get_at("", headers).await;
+        }
+        self.get_at(&format!("?{query}"), headers).await
+    }
+
+    /// Sends a GET for the base address with `rest` behind it: a path, a query or both, which are
+    /// percent-encoded.
+    ///
+    /// # Errors
+    /// When there is no whole response in time.
+    pub async fn get_at(&self, rest: &str, headers: &HeaderMap) -> Result<Fetched, Failure> {
+        let target = format!("{}{rest}", self.url).parse();
         let target: Uri = target.map_err(|_| Failure::Protocol("the address is invalid".into()))?;
         let deadline = Deadline::after(self.timeout);
         let call = Call {

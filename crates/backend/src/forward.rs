@@ -212,6 +212,23 @@ impl ForwardRules {
         rules.any(|rule| headers.contains_key(&rule.name))
     }
 
+    /// The token among these credentials, as the client sent it.
+    #[must_use]
+    pub fn token<'a>(&self, credentials: &'a Credentials) -> Option<&'a [u8]> {
+        let found = self.token_rules().find_map(|rule| {
+            let value = credentials.headers().get(&rule.name)?.as_bytes();
+            let format = rule
+                .format
+                .as_deref()
+                .and_then(|format| format.split_once("{}"));
+            let (before, after) = format.unwrap_or_default();
+            value
+                .strip_prefix(before.as_bytes())?
+                .strip_suffix(after.as_bytes())
+        });
+        found.filter(|token| !token.is_empty())
+    }
+
     /// The rules that a token feeds.
     fn token_rules(&self) -> impl Iterator<Item = &HeaderRule> {
         let rules = self.rules.iter();

@@ -11,6 +11,8 @@ ht_proto::labels! {
         InvalidMember = "invalid-member",
         /// A redirect that is not followed, or leads nowhere.
         Redirect = "redirect",
+        /// The client's token is not valid, or it has none.
+        Token = "token",
     }
 }
 
@@ -49,5 +51,7 @@ ht_proto::labels! {
         NotJson = "not-json",
         /// The body was JSON, but not an object.
         NotObject = "not-object",
+        /// The public keys of an issuer of tokens could not be fetched.
+        Keys = "keys",
     }
 }

@@ -20,6 +20,7 @@ mod fault;
 mod fetch;
 mod forward;
 mod guard;
+mod jwt;
 mod kept;
 mod kind;
 mod parse;
@@ -44,6 +45,7 @@ pub use crate::forward::{
     COOKIE_BYTES_MAX, FORWARD_BYTES_MAX, ForwardError, ForwardRules, HEADER_BYTES_MAX,
 };
 pub use crate::guard::{Guard, GuardCounts};
+pub use crate::jwt::{DenyCheck, JwtBackend, JwtConfig, JwtIssuer, JwtUse, KeyState};
 pub use crate::kept::KeptCredentials;
 pub use crate::kind::{FailureKind, RefusalKind};
 pub use crate::post::{PostConfig, PostFailure, PostSetupError, Poster};

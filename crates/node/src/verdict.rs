@@ -18,7 +18,7 @@ pub(crate) fn log_refusal(throttles: &Throttles, connection: Uuid, refusal: &Ref
     };
     let (cause, advice) = (refusal, refusal.advice());
     let advice = &*advice;
-    if matches!(refusal, Refusal::Status(_)) {
+    if matches!(refusal, Refusal::Status(_) | Refusal::Token(_)) {
         tracing::info!(%connection, %cause, advice, suppressed, "the backend refused a client");
     } else {
         tracing::warn!(%connection, %cause, advice, suppressed, "the backend refused a client");

@@ -6,6 +6,7 @@
 mod answers;
 mod connections;
 mod hooks;
+mod jwt;
 mod kit;
 mod places;
 mod redirects;

@@ -199,8 +199,10 @@ impl BootstrapOutcome {
             FailureKind::Busy,
             FailureKind::QueueFull,
             FailureKind::CircuitOpen,
+            FailureKind::Keys,
         ];
         match self {
+            Self::Refused(RefusalKind::Token) => false,
             Self::Admitted | Self::Refused(_) => true,
             Self::Failed(kind) => !held_back.contains(&kind),
         }
