@@ -1,5 +1,5 @@
 //! The configurations in docs/proxies.md, run by real servers: 200 clients stay connected through
-//! them while one node after the other is restarted.
+//! them while one node after the other is restarted, and those of tenants find their paths.
 //!
 //! `./test proxies` installs nginx, HAProxy and Caddy and runs them all.
 
@@ -130,6 +130,47 @@ fn rolling_restart(server: Server) -> Vec<u16> {
     let closed = report.closed.load(Ordering::SeqCst);
     assert!(closed >= CLIENTS, "each was moved: {closed}");
     report.refused.into_inner().expect("no panic")
+}
+
+/// The clients of tenants get through this proxy, by their path.
+fn paths_of_tenants(server: Server) {
+    let tenants = ["acme", "big-shop"].map(|name| (name, StubBackend::open()));
+    let tables = tenants.each_ref().map(|(name, backend)| {
+        let url = &backend.url;
+        format!("[[tenant]]\nname = \"{name}\"\nbackend = {{ url = \"{url}\" }}\n")
+    });
+    let main = StubBackend::open();
+    let start = || {
+        let file = format!("[tenants]\nsource = \"file\"\n{}", tables.concat());
+        let builder = Gateway::with(&main).set("HT_THREADS", 1);
+        builder.file(&file).start()
+    };
+    let nodes = [start(), start()];
+    let proxy = Proxy::start(server, [nodes[0].public(), nodes[1].public()]);
+    for (name, backend) in &tenants {
+        let path = format!("/t/{name}/ws/");
+        Handshake::at(proxy.address()).path(&path).connect().fence();
+        assert_eq!(backend.requests().len(), 1, "{name}");
+    }
+    assert!(main.requests().is_empty());
+}
+
+#[test]
+#[ignore = "needs nginx: ./test proxies"]
+fn nginx_passes_the_paths_of_tenants() {
+    paths_of_tenants(Server::Nginx);
+}
+
+#[test]
+#[ignore = "needs HAProxy: ./test proxies"]
+fn haproxy_passes_the_paths_of_tenants() {
+    paths_of_tenants(Server::HaProxy);
+}
+
+#[test]
+#[ignore = "needs Caddy: ./test proxies"]
+fn caddy_passes_the_paths_of_tenants() {
+    paths_of_tenants(Server::Caddy);
 }
 
 #[test]
