@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { readFile, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -21,6 +22,7 @@ let browser;
 let folder;
 let service;
 let port;
+let gateway;
 
 before(async () => {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
@@ -28,6 +30,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), "service-"));
   const [SERVICE_PORT, TEA_PORT, NOTES_PORT, GATEWAY_PORT, TRIGGER_PORT] = await freePorts(5);
   port = SERVICE_PORT;
+  gateway = GATEWAY_PORT;
   service = new Process(RUN, [], {
     ...process.env, SERVICE_PORT, TEA_PORT, NOTES_PORT, GATEWAY_PORT, TRIGGER_PORT,
     FOLDER: join(folder, "run"), HT_THREADS: "1", HT_DRAIN__PERIOD: "0s",
@@ -79,6 +82,38 @@ test("a tenant is suspended and served again while the other goes on", async () 
   await tea.locator("#state").filter({ hasNotText: "live" }).waitFor();
   await add(notes, "Still there");
   await shows(notes, "Still there");
-  const status = await fetch(`http://127.0.0.1:${port}/ws/`, { headers: { Host: "nobody.localhost" } });
-  assert.equal(status.status, 404);
+  await writeFile(file, text);
+  await service.line(/tenants changed.* changed="tea".* suspended=""/);
+  await open("tea");
 });
+
+test("a host that is nobody's gets 404, from nginx and from the gateway itself", async () => {
+  for (const to of [port, gateway]) {
+    assert.equal(await handshake(to, "notes.localhost"), 101);
+    assert.equal(await handshake(to, "nobody.localhost"), 404);
+  }
+  // nginx has a rule of its own for such a host; the gateway says that it has one, too.
+  await service.line(/rejecting clients that belong to no tenant, with 404.*nobody\.localhost/);
+});
+
+/** The status of a WebSocket handshake. `fetch` does not send a Host of ours. */
+function handshake(to, host) {
+  const headers = {
+    Host: host, Connection: "Upgrade", Upgrade: "websocket",
+    "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+  };
+  return new Promise((resolve, reject) => {
+    const asked = request({ host: "127.0.0.1", port: to, path: "/ws/", headers, timeout: TIMEOUT });
+    asked.on("response", (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    });
+    asked.on("upgrade", (response, socket) => {
+      socket.destroy();
+      resolve(response.statusCode);
+    });
+    asked.on("timeout", () => asked.destroy(new Error(`no answer for ${host}`)));
+    asked.on("error", reject);
+    asked.end();
+  });
+}
