@@ -45,6 +45,13 @@ pub enum OriginsWritten {
     Line(String),
     /// In variables of the environment.
     Variable,
+    /// In the settings of a tenant.
+    Tenant {
+        /// Its name.
+        name: String,
+        /// The file or registry that has them.
+        place: String,
+    },
 }
 
 /// An origin, or many: `https://app.example`, `*.example.com`, `app.example:8443`, `null`, `*`,
@@ -147,6 +154,9 @@ impl Origins {
                  HT_ORIGINS={page}"
             ),
             OriginsWritten::Line(place) => format!("add \"{page}\" to the list in {place}"),
+            OriginsWritten::Tenant { name, place } => {
+                format!("add \"{page}\" to `origins` of the tenant {name}, in {place}")
+            }
             // HT_ORIGINS takes precedence over other variables, so it must contain the whole list.
             OriginsWritten::Variable => {
                 let all = self.allow.iter().map(ToString::to_string);

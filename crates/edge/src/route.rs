@@ -65,18 +65,31 @@ pub fn root_health(is_draining: bool) -> Response<Body> {
 /// Maximum length of the prefix that is echoed to a client, in bytes.
 const PREFIX_SHOWN: usize = 100;
 
-/// 404, with the path that is served.
-pub fn nothing<B>(request: &Request<B>, config: &PublicConfig) -> Response<Body> {
+/// 404, with the path that is served. `has_tenants`: some of the clients are of tenants.
+pub fn nothing<B>(
+    request: &Request<B>,
+    config: &PublicConfig,
+    has_tenants: bool,
+) -> Response<Body> {
     let (asked, path) = (request.uri().path(), &config.websocket_path);
-    let mut sentence = format!("There is nothing here. Websockets: {path}");
     let plain = asked.strip_suffix('/').unwrap_or(asked);
     let prefix = plain.strip_suffix(path.strip_suffix('/').unwrap_or(path));
-    if let Some(prefix) = prefix.filter(|it| (1..=PREFIX_SHOWN).contains(&it.len())) {
-        sentence += &format!(
-            ". Have the proxy in front remove {prefix}, or set websocket_path = {asked:?} in the \
-             gateway's configuration."
-        );
-    }
+    let prefix = prefix.filter(|it| (1..=PREFIX_SHOWN).contains(&it.len()));
+    let sentence = match (prefix, has_tenants) {
+        (None, false) => format!("There is nothing here. Websockets: {path}"),
+        (Some(prefix), false) => format!(
+            "There is nothing here. Websockets: {path}. Have the proxy in front remove {prefix}, or \
+             set websocket_path = {asked:?} in the gateway's configuration."
+        ),
+        (None, true) => {
+            format!("There is nothing here. Websockets: {path}, and the `path` of a tenant.")
+        }
+        (Some(prefix), true) => format!(
+            "There is nothing here: no tenant has this path. Set `path` = {asked:?} in the settings \
+             of the tenant, or have the proxy in front remove {prefix}: at {path} the host or the \
+             public key names the tenant."
+        ),
+    };
     respond::text(StatusCode::NOT_FOUND, sentence)
 }
 

@@ -9,7 +9,7 @@ use tokio::io::AsyncRead;
 
 use crate::address::{self, Arrival, Client, Found, Peer};
 use crate::config::PublicConfig;
-use crate::origin::{Foreign, Origins};
+use crate::origin::{Foreign, Origins, OriginsWritten};
 use crate::proxy_protocol::{self, Source};
 use crate::rejection::{HandshakeError, Rejection};
 use crate::respond;
@@ -100,6 +100,7 @@ fn refuse_origin(
     foreign: &Foreign,
     throttles: &Throttles,
 ) -> Rejection {
+    let is_of_tenant = matches!(origins.written, OriginsWritten::Tenant { .. });
     let what = match foreign {
         Foreign::Missing => "no Origin".to_owned(),
         Foreign::Unreadable => "an Origin that cannot be read".to_owned(),
@@ -109,26 +110,31 @@ fn refuse_origin(
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
-        let remedy = remedy_for(foreign, |page| origins.change_for(page));
+        let remedy = remedy_for(foreign, is_of_tenant, |page| origins.change_for(page));
         tracing::warn!(%client, host, suppressed, "refused a websocket with {what}. {remedy}");
     }
-    // The response does not reveal which other origins are allowed.
-    let remedy = remedy_for(foreign, |page| {
-        format!(
-            "add \"{page}\" to the origins that the gateway allows (`allow` under [origins] in its \
-             configuration file, or HT_ORIGINS)"
-        )
-    });
+    // The response reveals neither which other origins are allowed nor the name of a tenant, which is
+    // not in the address of every page.
+    let place = match origins.written {
+        OriginsWritten::Tenant { .. } => "`origins` in the settings of this tenant",
+        OriginsWritten::Nowhere | OriginsWritten::Line(_) | OriginsWritten::Variable => {
+            "the origins that the gateway allows (`allow` under [origins] in its configuration file, \
+             or HT_ORIGINS)"
+        }
+    };
+    let add = |page: &str| format!("add \"{page}\" to {place}");
+    let remedy = remedy_for(foreign, is_of_tenant, add);
     let sentence = format!("This gateway serves no websocket with {what}. {remedy}");
     let response = respond::text(StatusCode::FORBIDDEN, sentence);
     Rejection::new(HandshakeError::Origin, response)
 }
 
 /// How to admit a client whose origin was rejected; `add` is the change that allows its origin.
-fn remedy_for(foreign: &Foreign, add: impl Fn(&str) -> String) -> String {
+fn remedy_for(foreign: &Foreign, is_of_tenant: bool, add: impl Fn(&str) -> String) -> String {
     match foreign {
         Foreign::Missing => {
-            "Browsers send one; for other clients set origins.require = false.".to_owned()
+            let whose = if is_of_tenant { " of this tenant" } else { "" };
+            format!("Browsers send one; for other clients set origins.require = false{whose}.")
         }
         Foreign::Unreadable => "A browser sends one, and only one.".to_owned(),
         Foreign::Page(page) => remedy_for_page(page, &add(page)),

@@ -204,7 +204,9 @@ fn guard(
     match (access, rights) {
         (Access::Unknown, _) => {}
         (Access::Key(..), [right, ..]) if !rights.iter().any(|right| access.may(*right)) => {
-            return Err(Box::new(access::forbidden(internal, *right, None)));
+            return Err(Box::new(access::lacks_right(
+                internal, access, *right, None,
+            )));
         }
         (Access::Key(..) | Access::Open, _) => return Ok(()),
     }
@@ -238,7 +240,7 @@ fn guard_node(
     if access.tenant().is_some() {
         let sentence = "this is about all tenants, and this key belongs to one: send a key of \
                         internal.api_key or internal.keys";
-        return Err(Box::new(error(StatusCode::FORBIDDEN, sentence)));
+        return Err(Box::new(access::forbidden(sentence, None)));
     }
     Ok(())
 }

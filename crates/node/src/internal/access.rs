@@ -89,28 +89,47 @@ pub(super) fn check(
         return Ok(());
     };
     let index = is_list.then_some(index);
-    Err(Box::new(forbidden(internal, right, index)))
+    Err(Box::new(lacks_right(internal, access, right, index)))
 }
 
 /// The response that names the missing right of a key, and the trigger that needs it. Logs it.
-pub(super) fn forbidden(
+pub(super) fn lacks_right(
     internal: &Internal,
+    access: Access,
     right: Right,
     trigger: Option<usize>,
 ) -> Response<Body> {
+    let tenant = access.tenant().and_then(|id| internal.tenants().get(id));
+    if tenant.is_some() && right == Right::Admin {
+        let sentence = "this is about all tenants, and this key belongs to one: send a key of \
+                        internal.api_key, or one of internal.keys with the right admin";
+        return forbidden(sentence, trigger);
+    }
     let right = right.as_str();
+    let (keys, whose) = match &tenant {
+        Some(tenant) => (
+            "publish_keys",
+            format!(" of the tenant {}", tenant.name().as_str()),
+        ),
+        None => ("internal.keys", String::new()),
+    };
     if let Some(suppressed) = internal.throttles.allow("key-rights") {
         tracing::warn!(
             right,
             suppressed,
             "refused an internal request: its key lacks a right. Add it to `may` of the key in \
-             internal.keys, or have the program send another key"
+             {keys}{whose}, or have the program send another key"
         );
     }
     let sentence = format!(
         "this key lacks the right {right}: send another one, or add it to `may` of this key in \
-         internal.keys"
+         {keys}{whose}"
     );
+    forbidden(&sentence, trigger)
+}
+
+/// 403 with this sentence; of a list, about the trigger with this index.
+pub(super) fn forbidden(sentence: &str, trigger: Option<usize>) -> Response<Body> {
     let body = match trigger {
         Some(index) => json!({"error": format!("trigger {index}: {sentence}"), "trigger": index}),
         None => json!({ "error": sentence }),

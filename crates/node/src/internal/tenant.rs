@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use ht_edge::respond::{self, Body};
+use ht_edge::respond::Body;
 use ht_proto::entry::TenantId;
 use ht_proto::record::Record;
 use ht_proto::tenant::{TenantName, TenantNameError};
 use ht_proto::trigger::{Problem, TriggerError};
 use http::{HeaderMap, Response, StatusCode};
-use serde_json::json;
 
-use crate::internal::access::Access;
+use crate::internal::access::{Access, forbidden};
 use crate::internal::rejected::refused;
 use crate::internal::{Internal, error};
 use crate::metrics;
@@ -84,10 +83,7 @@ pub(super) fn metrics(
             metrics::respond_of(&internal.sources, &tenant, headers)
         }
         // It learns of no other tenant whether it is there.
-        (_, Some(_)) => {
-            let sentence = "this key belongs to another tenant";
-            error(StatusCode::FORBIDDEN, sentence)
-        }
+        (_, Some(_)) => forbidden("this key belongs to another tenant", None),
         (None, None) => *unknown(name),
     }
 }
@@ -173,12 +169,4 @@ fn foreign(own: &Tenant, trigger: Option<usize>) -> Response<Body> {
 fn suspended(tenant: &Tenant, trigger: Option<usize>) -> Response<Body> {
     let name = tenant.name();
     forbidden(&format!("the tenant {name} is suspended"), trigger)
-}
-
-fn forbidden(sentence: &str, trigger: Option<usize>) -> Response<Body> {
-    let body = match trigger {
-        Some(index) => json!({"error": format!("trigger {index}: {sentence}"), "trigger": index}),
-        None => json!({ "error": sentence }),
-    };
-    respond::json(StatusCode::FORBIDDEN, &body)
 }

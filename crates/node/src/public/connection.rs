@@ -147,7 +147,7 @@ async fn respond_to(
         Route::Health if reads => respond::text(StatusCode::OK, "ok"),
         Route::Root if reads => route::root_health(public.lifecycle.is_draining()),
         Route::Health | Route::Root => respond::method_not_allowed("GET, HEAD"),
-        Route::Nothing => route::nothing(&request, &settings.public),
+        Route::Nothing => route::nothing(&request, &settings.public, tenants.are_enabled()),
     };
     Ok(last(response))
 }
@@ -193,7 +193,9 @@ fn find_tenant(
 
 /// 404 for a client that belongs to no tenant.
 fn no_tenant() -> Rejection {
-    let response = respond::text(StatusCode::NOT_FOUND, "There is nothing here.");
+    let sentence = "There is nothing here: the host, the path and the key of this request are no \
+                    tenant's. They are `hosts`, `path` and `key` in the settings of a tenant.";
+    let response = respond::text(StatusCode::NOT_FOUND, sentence);
     Rejection::new(HandshakeError::Handshake, response)
 }
 
