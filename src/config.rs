@@ -17,6 +17,7 @@ mod mistake;
 mod names;
 mod node;
 mod nodes;
+mod notes;
 mod python;
 mod reach;
 pub(crate) mod secret_file;
@@ -39,8 +40,10 @@ use ht_node::config::ServerConfig;
 
 pub(crate) use kind::{first_key, period, quoted};
 pub(crate) use tenants::files::{Stamp as TenantStamp, stamp as tenant_stamp};
+#[cfg(test)]
+pub(crate) use tenants::of_one as tenant_of_file;
 pub(crate) use tenants::{
-    Document as TenantDocument, TENANTS_MAX, json_schema as tenant_schema, tenant_in,
+    Document as TenantDocument, Survey, Surveyed, TENANTS_MAX, json_schema as tenant_schema,
     tenant_of_json, with_paths,
 };
 
@@ -51,8 +54,11 @@ pub use log::{Format, Level, LogConfig};
 pub use mistake::Mistakes;
 pub use tenants::{Tenancy, TenantSource};
 
+use kind::HeaderChange;
 use layers::{FILE_VARIABLE, Layers, Variable};
 use mistake::WrittenAt;
+use notes::{dotenv_notes, environment_note};
+use settings::Values;
 
 /// The file that is read when none is named, if it exists.
 const FILE: &str = "high-templar.toml";
@@ -77,12 +83,24 @@ pub struct Config {
     pub redis: Option<RedisConfig>,
     /// Where the tenants come from.
     pub tenancy: Tenancy,
+    /// What is written about tenants in files; `server` has those without mistakes.
+    pub(crate) survey: Survey,
     /// For the log.
     pub log: LogConfig,
     /// The settings as they were written, to be compared when they are read again.
     pub(crate) written: Written,
     /// Sources of the configuration, for the operator. Contains no secrets.
     pub notes: Vec<String>,
+}
+
+/// All that was read, with every mistake.
+struct Everything {
+    values: Values,
+    /// The headers from variables of the Python version.
+    legacy: Vec<HeaderChange>,
+    tenancy: Tenancy,
+    notes: Vec<String>,
+    mistakes: Mistakes,
 }
 
 /// Sources of the configuration.
@@ -119,11 +137,47 @@ impl Sources {
         }
     }
 
-    /// Reads and checks the whole configuration.
+    /// Reads and checks the whole configuration. Mistakes in tenants are those of their list, and
+    /// an error only beside others.
     ///
     /// # Errors
     /// With every mistake that was found.
     pub fn load(&self) -> Result<Config, Mistakes> {
+        let Everything {
+            values,
+            legacy,
+            tenancy,
+            notes,
+            mut mistakes,
+        } = self.read();
+        let survey = tenancy.at_start();
+        if !mistakes.is_empty() {
+            mistakes.0.extend(survey.all_mistakes().0);
+            return Err(mistakes);
+        }
+        let tenants = (tenancy, survey);
+        Ok(build::config(values, legacy, tenants, notes))
+    }
+
+    /// Where the tenants come from, and the path of their WebSocket: without the settings of the
+    /// service, of which whoever runs a command need not have the secrets.
+    ///
+    /// # Errors
+    /// With the mistakes in the section `[tenants]`, and those for which nothing can be read.
+    pub(crate) fn tenancy(&self) -> Result<(Tenancy, String), Mistakes> {
+        let mut read = self.read();
+        read.mistakes.0.retain(|mistake| {
+            let is_syntax = mistake.key.is_empty() && !mistake.place.is_variable();
+            is_syntax || mistake.key == "tenant" || mistake.key.starts_with("tenants.")
+        });
+        if read.mistakes.is_empty() {
+            Ok((read.tenancy, read.values.websocket_path.value))
+        } else {
+            Err(read.mistakes)
+        }
+    }
+
+    fn read(&self) -> Everything {
         let mut mistakes = Mistakes::default();
         let mut notes = Vec::new();
         let (mut variables, dotenv) = self.variables(&mut mistakes, &mut notes);
@@ -157,21 +211,18 @@ impl Sources {
             tenants::check(&values, &layers.tenants, &mut mistakes);
         }
         let tenancy = Tenancy::of(&values, layers.tenants, environment, &self.folder);
-        let list = tenancy.at_start(&mut mistakes);
-        if !mistakes.is_empty() {
-            return Err(mistakes);
-        }
         if !legacy.honoured.is_empty() {
             let names = legacy.honoured.join(", ");
             notes.push(format!("variables of the Python version in use: {names}"));
         }
         notes.extend(legacy.notes);
-        Ok(build::config(
+        Everything {
             values,
-            legacy.headers,
-            (tenancy, list),
+            legacy: legacy.headers,
+            tenancy,
             notes,
-        ))
+            mistakes,
+        }
     }
 
     /// The environment, and below it the gateway's variables of an `.env` file; and how that file was
@@ -286,57 +337,6 @@ impl Sources {
             }
         }
     }
-}
-
-/// The settings that the environment contains, by name. `links` are variables that are no settings.
-fn environment_note(variables: &BTreeMap<String, Variable>, links: &[&str]) -> String {
-    let set = variables.iter().filter_map(|(name, variable)| {
-        let is_ours = name.starts_with("HT_") && !links.contains(&name.as_str());
-        let is_there = matches!(variable.place, WrittenAt::Variable(_));
-        (is_ours && is_there).then_some(name.as_str())
-    });
-    let set = set.collect::<Vec<_>>();
-    if set.is_empty() {
-        return "environment: no variable HT_… is set".to_owned();
-    }
-    format!("environment: {}", set.join(", "))
-}
-
-/// One line for the variables of an `.env` file that are used, and one for those that are not.
-fn dotenv_notes(variables: &BTreeMap<String, Variable>, unused: &[String]) -> Vec<String> {
-    let mut lines: Vec<_> = variables
-        .iter()
-        .filter_map(|(name, variable)| match &variable.place {
-            WrittenAt::Dotenv { path, line, .. } => Some((*line, path, name)),
-            WrittenAt::Default
-            | WrittenAt::File { .. }
-            | WrittenAt::Variable(_)
-            | WrittenAt::Secret { .. } => None,
-        })
-        .collect();
-    lines.sort_unstable();
-    let Some((_, path, _)) = lines.first() else {
-        return Vec::new();
-    };
-    let path = path.display();
-    let names = |is_unused: bool| {
-        let names = lines.iter().map(|(_, _, name)| name.as_str());
-        let names = names.filter(|name| unused.iter().any(|other| other == name) == is_unused);
-        names.collect::<Vec<_>>().join(", ")
-    };
-    let (used, unused) = (names(false), names(true));
-    let mut notes = Vec::new();
-    if !used.is_empty() {
-        notes.push(format!("read from {path}: {used}"));
-    }
-    if !unused.is_empty() {
-        notes.push(format!(
-            "names of the Python version are not used, because backend.url is set without them or \
-             python_variables is never: {unused} in {path}. If they are the gateway's, name the \
-             file in ENV_FILE or set HT_PYTHON_VARIABLES=always"
-        ));
-    }
-    notes
 }
 
 fn read_text(path: &Path) -> Result<String, String> {

@@ -6,7 +6,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Sources, Written};
 use crate::logging::LogLevel;
-use crate::tenants::Keeper;
+use crate::tenants::{Keeper, Outcome};
 
 /// Names the file that a launcher derived variables of the environment from, such as `settings.py`:
 /// a running process cannot read it again.
@@ -57,13 +57,20 @@ impl Reloader {
             error!("settings not reloaded, nothing changes: {cause:#}");
             return;
         }
-        keeper.reload(&new.tenancy, gateway).await;
+        let tenants = keeper.reload(&new.tenancy, gateway).await;
         let changes = self.current.changes(&self.started, &new);
         if !changes.fixed.is_empty() {
             let fixed = changes.fixed.join(", ");
             warn!("changed settings that need a restart: {fixed}");
         }
-        match changes.live.as_slice() {
+        let mut live = changes.live;
+        if tenants == Outcome::Changed {
+            live.push("the tenants (see above)");
+        }
+        match live.as_slice() {
+            [] if tenants == Outcome::Refused => {
+                warn!("settings reloaded, but not the tenants: see above");
+            }
             [] if !changes.fixed.is_empty() => info!("settings reloaded, nothing else changed"),
             [] => info!(
                 "settings reloaded, nothing changes: environment variables are read at start only, \

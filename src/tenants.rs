@@ -6,6 +6,7 @@ mod copy;
 pub(crate) mod disk;
 mod files;
 pub(crate) mod folder;
+mod last_good;
 mod registry;
 mod registry_client;
 
@@ -15,13 +16,13 @@ use std::time::Duration;
 
 use ht_node::Gateway;
 use ht_node::administration::{Freshness, TenantAnswer, TenantRequest};
-use ht_node::config::TenantConfig;
+use ht_node::config::{TenantConfig, TenantName};
 use ht_node::directory::{Changes, Conflict};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use crate::config::{Mistakes, Tenancy, TenantSource};
+use crate::config::{Config, Mistakes, Survey, Tenancy, TenantSource};
 use crate::tenants::admin::{Admin, Ask};
 use crate::tenants::files::Files;
 use crate::tenants::registry_client::Registry;
@@ -56,26 +57,43 @@ impl Apply for Gateway {
     fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
         self.set_tenants(tenants)
     }
+
+    fn in_force(&self) -> Vec<Arc<TenantConfig>> {
+        self.tenants()
+    }
 }
 
 /// Puts tenants in force.
 pub(crate) trait Apply {
     /// Puts them in force, all or none.
     fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>>;
+
+    /// Those in force.
+    fn in_force(&self) -> Vec<Arc<TenantConfig>>;
+}
+
+/// Result of a look at the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The tenants are as before.
+    Unchanged,
+    /// Others are in force.
+    Changed,
+    /// What the source has cannot be put in force.
+    Refused,
 }
 
 impl Keeper {
-    /// That of a process whose tenants come from there. `had_some`: files had tenants at the start.
+    /// That of a process whose tenants come from there.
     ///
     /// # Errors
     /// If the connections to the registry cannot be set up.
-    pub(crate) fn new(tenancy: &Tenancy, had_some: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(tenancy: &Tenancy) -> anyhow::Result<Self> {
         let (source, interval) = match &tenancy.source {
             TenantSource::None => (Source::None, Duration::MAX),
-            TenantSource::File { interval, .. } => (
-                Source::Files(Box::new(Files::new(tenancy, had_some))),
-                *interval,
-            ),
+            TenantSource::File { interval, .. } => {
+                (Source::Files(Box::new(Files::new(tenancy))), *interval)
+            }
             TenantSource::Http { interval, .. } => (
                 Source::Registry(Box::new(Registry::new(tenancy)?)),
                 *interval,
@@ -102,12 +120,16 @@ impl Keeper {
         self.freshness = now;
     }
 
-    /// The tenants of a registry at the start: what it answers, or its last good list. `None` for
-    /// other sources, whose tenants were read with the configuration.
-    pub(crate) async fn first(&mut self) -> Option<Vec<TenantConfig>> {
+    /// The tenants at the start, of which the files say this: those of the source, or of the last good
+    /// list.
+    ///
+    /// # Errors
+    /// With the mistakes, if the files are not there at all.
+    pub(crate) async fn first(&mut self, survey: &Survey) -> Result<Vec<TenantConfig>, Mistakes> {
         match &mut self.source {
-            Source::None | Source::Files(_) => None,
-            Source::Registry(registry) => Some(registry.first(&self.freshness).await),
+            Source::None => Ok(Vec::new()),
+            Source::Files(files) => files.first(survey, &self.freshness),
+            Source::Registry(registry) => Ok(registry.first(&self.freshness).await),
         }
     }
 
@@ -147,24 +169,68 @@ impl Keeper {
         match &mut self.source {
             Source::None => {}
             Source::Files(files) => files.look(gateway, &self.freshness).await,
-            Source::Registry(registry) => registry.look(gateway, &self.freshness).await,
+            Source::Registry(registry) => {
+                registry.look(gateway, &self.freshness).await;
+            }
         }
         self.due = after(self.interval);
     }
 
     /// The same now, whether or not something has changed: the settings were read again, and are
     /// these.
-    pub(crate) async fn reload(&mut self, new: &Tenancy, gateway: &impl Apply) {
-        match &mut self.source {
-            Source::None => {}
+    pub(crate) async fn reload(&mut self, new: &Tenancy, gateway: &impl Apply) -> Outcome {
+        let outcome = match &mut self.source {
+            Source::None => Outcome::Unchanged,
             Source::Files(files) => {
                 let tables = Arc::clone(&new.tables);
-                files.reload(tables, gateway, &self.freshness).await;
+                files.reload(tables, gateway, &self.freshness).await
             }
             Source::Registry(registry) => registry.look(gateway, &self.freshness).await,
-        }
+        };
         self.due = after(self.interval);
+        outcome
     }
+}
+
+/// Asks the registry once: what its list says, or why it has none.
+///
+/// # Errors
+/// If no connection to it can be set up.
+pub(crate) async fn survey_of_registry(
+    tenancy: &Tenancy,
+) -> anyhow::Result<Result<Survey, String>> {
+    let mut registry = Registry::new(tenancy)?;
+    Ok(registry.survey().await)
+}
+
+/// Logs with which tenants a node starts.
+pub(crate) fn announce(config: &Config) {
+    let tenants = &config.server.tenants;
+    let suspended = tenants.list.iter().filter(|it| it.is_suspended).count();
+    let has_main = !config.backend.url.is_empty();
+    info!(
+        tenants = tenants.list.len(),
+        suspended,
+        main = has_main,
+        "tenants are from {}",
+        config.tenancy.shown()
+    );
+    if let Some(name) = default_is_missing(config, &tenants.list) {
+        warn!(
+            "tenants.default is {name}, which is no tenant now: clients that name none get 404, until \
+             there is one of this name"
+        );
+    }
+}
+
+/// The tenant of clients that name none, if it is none of these, nor `main`.
+pub(crate) fn default_is_missing<'a>(
+    config: &'a Config,
+    tenants: &[TenantConfig],
+) -> Option<&'a TenantName> {
+    let name = config.server.tenants.default.as_ref()?;
+    let is_there = name.is_main() || tenants.iter().any(|it| it.name == *name);
+    (!is_there).then_some(name)
 }
 
 /// The moment when an interval that begins now is over. That of a source which is never looked at has
@@ -173,18 +239,19 @@ fn after(interval: Duration) -> Instant {
     Instant::now() + interval.min(Duration::from_secs(3_600))
 }
 
-/// Puts tenants in force and logs what has changed. False if they contradict each other.
-fn put(gateway: &impl Apply, tenants: Vec<TenantConfig>) -> bool {
+/// Puts tenants in force and logs what has changed, or what they contradict.
+fn put(gateway: &impl Apply, tenants: Vec<TenantConfig>) -> Outcome {
     match gateway.apply(tenants) {
+        Ok(changes) if changes.is_empty() => Outcome::Unchanged,
         Ok(changes) => {
             report(&changes);
-            true
+            Outcome::Changed
         }
         Err(conflicts) => {
             for conflict in conflicts {
                 error!("tenants not changed: {conflict}");
             }
-            false
+            Outcome::Refused
         }
     }
 }
@@ -193,9 +260,6 @@ fn put(gateway: &impl Apply, tenants: Vec<TenantConfig>) -> bool {
 const NAMED: usize = 20;
 
 fn report(changes: &Changes<TenantConfig>) {
-    if changes.is_empty() {
-        return;
-    }
     let names = |tenants: &[Arc<TenantConfig>]| {
         let mut names: Vec<_> = tenants
             .iter()
@@ -214,14 +278,6 @@ fn report(changes: &Changes<TenantConfig>) {
         suspended = names(&changes.suspended),
         "tenants changed, in effect now"
     );
-}
-
-/// Logs the mistakes of tenants, of which nothing is put in force.
-fn refuse(mistakes: &Mistakes) {
-    for mistake in mistakes.lines() {
-        error!("{mistake}");
-    }
-    error!("tenants not changed: see the mistakes above");
 }
 
 #[cfg(test)]

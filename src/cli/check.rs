@@ -1,13 +1,14 @@
 //! `high-templar check`: tests the listeners, the API and the broker, and reports what to fix.
 
+mod folders;
+mod tenants;
+
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use futures_util::StreamExt as _;
 use ht_backend::config::BackendConfig;
 use ht_backend::{Answer, Backend as _, Credentials, HttpBackend, Refusal};
-use ht_node::config::TenantConfig;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::cli::finding::Finding;
@@ -15,11 +16,7 @@ use crate::cli::finding::Finding::{Fix, Note, Works};
 use crate::cli::{Done, broker, check_ca, occupant, print};
 use crate::config::Sources;
 
-/// APIs of tenants that are called at once.
-const TENANTS_AT_ONCE: usize = 16;
-
-/// Tenants of which each line is printed; of more only what is to be fixed.
-const TENANTS_SHOWN: usize = 20;
+pub(super) use tenants::survey;
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -57,11 +54,14 @@ pub(super) fn run(args: Args) -> Done {
             let none = "backend.url is not set: there is no tenant main";
             all_work &= report("backend", &Note(none.to_owned()))?;
         } else {
-            for finding in backend(config.backend).await {
+            for finding in backend(config.backend.clone()).await {
                 all_work &= report("backend", &finding)?;
             }
         }
-        all_work &= tenants(&config.server.tenants.list).await?;
+        for (name, finding) in folders::written(&config) {
+            all_work &= report(name, &finding)?;
+        }
+        all_work &= tenants::all(&config).await?;
         let broker = broker::probe(engine.as_ref(), config.server.limits.trigger_bytes).await;
         all_work &= report("broker", &broker)?;
         if all_work {
@@ -82,42 +82,6 @@ fn report(name: &str, finding: &Finding) -> anyhow::Result<bool> {
     };
     print(&format!("{mark} {name}: {text}"))?;
     Ok(!matches!(finding, Fix(_)))
-}
-
-/// Tries the APIs of all tenants, several at once. Reports what to fix at each, and how many work.
-pub(super) async fn tenants(tenants: &[TenantConfig]) -> anyhow::Result<bool> {
-    let (suspended, served): (Vec<_>, Vec<_>) =
-        tenants.iter().partition(|tenant| tenant.is_suspended);
-    let calls = served.iter().map(|tenant| {
-        let config = tenant.backend.clone();
-        async move { (&tenant.name, backend(config).await) }
-    });
-    let mut calls = futures_util::stream::iter(calls).buffered(TENANTS_AT_ONCE);
-    let (mut all_work, mut working) = (true, 0_usize);
-    while let Some((name, findings)) = calls.next().await {
-        let is_shown =
-            |finding: &&Finding| tenants.len() <= TENANTS_SHOWN || !matches!(finding, Works(_));
-        let mut works = true;
-        for finding in &findings {
-            works &= !matches!(finding, Fix(_));
-        }
-        for finding in findings.iter().filter(is_shown) {
-            report(&format!("tenant {name}"), finding)?;
-        }
-        working += usize::from(works);
-        all_work &= works;
-    }
-    for tenant in suspended {
-        report(
-            &format!("tenant {}", tenant.name),
-            &Note("suspended".to_owned()),
-        )?;
-    }
-    if tenants.len() > TENANTS_SHOWN {
-        let text = format!("{working} of {} APIs work", served.len());
-        report("tenants", &Works(text))?;
-    }
-    Ok(all_work)
 }
 
 async fn backend(config: BackendConfig) -> Vec<Finding> {

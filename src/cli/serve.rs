@@ -19,7 +19,7 @@ use crate::logging::LogLevel;
 use crate::process::{Request, Signals};
 use crate::reload::Reloader;
 use crate::tenants::Keeper;
-use crate::{logging, process, systemd};
+use crate::{logging, process, systemd, tenants};
 
 /// Maximum threads of the control side: the API, the broker, triggers. More cost a small machine
 /// more in hand-overs than they bring.
@@ -77,10 +77,11 @@ async fn life(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let rules = ForwardRules::of(&config.backend);
     let engine = config.engine();
-    let mut keeper = Keeper::new(&config.tenancy, !config.server.tenants.list.is_empty())?;
+    let mut keeper = Keeper::new(&config.tenancy)?;
     let mut config = config;
-    if let Some(tenants) = keeper.first().await {
-        config.server.tenants.list = tenants;
+    config.server.tenants.list = keeper.first(&config.survey).await?;
+    if config.server.tenants.is_enabled {
+        tenants::announce(&config);
     }
     // Where there are tenants, there need be no API of the gateway itself.
     let backend: Option<Arc<dyn Backend>> = match config.backend.url.is_empty() {

@@ -1,6 +1,10 @@
 //! `high-templar tenant`: the tenants of a service, in the folder that `tenants.file` names.
+//!
+//! A command about one tenant does not depend on what is written about the others, and none of them
+//! needs the secrets of the service.
 
 mod add;
+mod list;
 mod suspend;
 
 use std::path::PathBuf;
@@ -8,11 +12,12 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap::Subcommand;
-use ht_node::config::{TenantConfig, TenantName};
+use ht_node::config::TenantName;
 
 use crate::cli::{Done, check, print};
-use crate::config::{Config, Mistakes, Sources, TenantSource, tenant_schema};
+use crate::config::{Sources, Survey, Surveyed, Tenancy, TenantSource, tenant_schema};
 use crate::tenants::folder::Folder;
+use crate::tenants::survey_of_registry;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -28,8 +33,8 @@ pub(super) struct Args {
 enum Command {
     /// Add a tenant, and print its keys once
     Add(add::Args),
-    /// List the tenants
-    List,
+    /// List the tenants as they are written, or those of a running gateway
+    List(list::Args),
     /// Print what is written about a tenant, as JSON
     Show(Name),
     /// Remove a tenant: its connections are closed, and its clients get 404
@@ -55,30 +60,19 @@ pub(super) fn run(args: Args) -> Done {
             print(&format!("{:#}", tenant_schema()))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Add(args) => add::run(&sources.load()?, args),
-        Command::List => list(&sources.load()?),
-        Command::Show(Name { name }) => show(&sources.load()?, &name),
-        Command::Remove(Name { name }) => {
-            folder(&sources.load()?)?.remove(&name)?;
-            let config = sources.load()?;
-            let when = if config.server.tenants.list.is_empty() {
-                // As where a folder is not mounted.
-                "It was the last tenant: a running gateway serves it until its settings are reloaded \
-                 (SIGHUP)."
-                    .to_owned()
-            } else {
-                when(&config)
-            };
-            print(&format!("Removed {name}. {when}"))?;
-            Ok(ExitCode::SUCCESS)
+        Command::Add(args) => {
+            let (tenancy, websocket_path) = sources.tenancy()?;
+            add::run(&tenancy, &websocket_path, args)
         }
-        Command::Suspend(args) => suspend::run(&sources.load()?, args),
+        Command::List(args) => list::run(&sources, args),
+        Command::Show(Name { name }) => show(&sources.tenancy()?.0, &name),
+        Command::Remove(Name { name }) => remove(&sources.tenancy()?.0, &name),
+        Command::Suspend(args) => suspend::run(&sources.tenancy()?.0, args),
         Command::Check => {
-            let config = sources.load()?;
-            of_files(&config)?;
+            let (tenancy, _) = sources.tenancy()?;
             super::block_on(async {
-                let all_work = check::tenants(&config.server.tenants.list).await?;
-                Ok(if all_work {
+                let survey = survey(&tenancy).await?;
+                Ok(if check::survey(&survey).await? {
                     ExitCode::SUCCESS
                 } else {
                     ExitCode::FAILURE
@@ -88,72 +82,111 @@ pub(super) fn run(args: Args) -> Done {
     }
 }
 
+/// What is written about tenants, in files or in a registry.
+async fn survey(tenancy: &Tenancy) -> anyhow::Result<Survey> {
+    match &tenancy.source {
+        TenantSource::None => bail!(NOWHERE),
+        TenantSource::File { .. } => Ok(tenancy.survey()),
+        TenantSource::Http { url, .. } => {
+            let found = survey_of_registry(tenancy).await?;
+            found.map_err(|cause| anyhow!("registry {url}: {cause}"))
+        }
+    }
+}
+
+const NOWHERE: &str =
+    "there are no tenants: set source = \"file\" and file = \"tenants\" under [tenants]";
+
 /// The folder of tenants, which commands change.
-fn folder(config: &Config) -> anyhow::Result<Folder> {
-    of_files(config)?;
-    let Some(path) = config.tenancy.files() else {
+fn folder(tenancy: &Tenancy) -> anyhow::Result<Folder> {
+    match &tenancy.source {
+        TenantSource::File { .. } => {}
+        TenantSource::None => bail!(NOWHERE),
+        TenantSource::Http { url, .. } => {
+            bail!("the tenants are those of the registry at {url}: change them there")
+        }
+    }
+    let Some(path) = tenancy.files() else {
         bail!("name a folder for the files of tenants: file = \"tenants\" under [tenants]");
     };
-    let path = config.tenancy.folder.join(path);
+    let (shown, path) = (path.display(), tenancy.folder.join(path));
+    if !path.exists() {
+        bail!("there is no folder {shown}, which tenants.file names: make it (mkdir {shown})");
+    }
     if !path.is_dir() {
         bail!(
-            "{} is one file of all tenants: change it by hand, or make it a folder with a file for \
-             each tenant",
-            path.display()
+            "{shown} is one file of all tenants: change it by hand, or make it a folder with a file \
+             for each tenant"
         );
     }
     Ok(Folder::new(&path))
 }
 
-fn of_files(config: &Config) -> anyhow::Result<()> {
-    match &config.tenancy.source {
-        TenantSource::File { .. } => Ok(()),
-        TenantSource::None => Err(anyhow!(
-            "there are no tenants: set source = \"file\" and file = \"tenants\" under [tenants]"
-        )),
-        TenantSource::Http { url, .. } => Err(anyhow!(
-            "the tenants are those of the registry at {url}: change them there"
-        )),
+/// That a tenant is not in a file of its own; where it is, and what to do.
+fn elsewhere(survey: &Survey, folder: &Folder, name: &TenantName) -> anyhow::Result<()> {
+    if folder.has(name) {
+        return Ok(());
     }
+    let Some(Surveyed { document, .. }) = survey.find(name.as_str()) else {
+        bail!("there is no tenant {name}: high-templar tenant list");
+    };
+    bail!(
+        "the tenant {name} is not in a file of its own but in {}: change it there, and reload the \
+         settings of running gateways (SIGHUP)",
+        document.node.place.shown()
+    );
 }
 
-/// When a running gateway takes up a change of files.
-fn when(config: &Config) -> String {
-    let seconds = match &config.tenancy.source {
+/// When a running gateway takes up a change of files, of which this is left.
+fn when(tenancy: &Tenancy, left: &Survey) -> String {
+    let seconds = match &tenancy.source {
         TenantSource::File { interval, .. } => interval.as_secs().max(1) * 2,
         TenantSource::None | TenantSource::Http { .. } => 0,
     };
-    format!("A running gateway takes it up within {seconds} s, or at a reload at once.")
-}
-
-fn list(config: &Config) -> Done {
-    of_files(config)?;
-    for tenant in &config.server.tenants.list {
-        print(&line(tenant))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn line(tenant: &TenantConfig) -> String {
-    let state = if tenant.is_suspended {
-        "suspended"
+    // Those of references are known to the gateway alone.
+    let mistakes = left.mistakes.lines();
+    let own = left.tenants.iter();
+    let mistakes = mistakes.chain(own.flat_map(|it| it.mistakes.lines().collect::<Vec<_>>()));
+    let mistakes: Vec<_> = mistakes.map(|it| format!("\n  {it}")).collect();
+    if mistakes.is_empty() {
+        format!("A running gateway takes it up within {seconds} s, or at a reload at once.")
     } else {
-        "active"
-    };
-    let hosts: Vec<_> = tenant.hosts.iter().map(ToString::to_string).collect();
-    let (name, url, path) = (tenant.name.as_str(), &tenant.backend.url, &tenant.path);
-    let place = [hosts.join(","), path.to_string()].join(" ");
-    format!("{name:<20} {state:<10} {url:<40} {}", place.trim())
+        format!(
+            "A running gateway takes it up once these mistakes are corrected:{}",
+            mistakes.concat()
+        )
+    }
 }
 
-fn show(config: &Config, name: &TenantName) -> Done {
-    of_files(config)?;
-    let mut mistakes = Mistakes::default();
-    let documents = config.tenancy.documents(&mut mistakes);
-    let found = documents
-        .iter()
-        .find(|document| document.name() == name.as_str());
-    let document = found.ok_or_else(|| anyhow!("there is no tenant {name}"))?;
-    print(&format!("{:#}", document.to_json()))?;
+fn show(tenancy: &Tenancy, name: &TenantName) -> Done {
+    super::block_on(async {
+        let survey = survey(tenancy).await?;
+        let found = survey.find(name.as_str());
+        let Some(Surveyed { document, .. }) = found else {
+            bail!("there is no tenant {name}: high-templar tenant list");
+        };
+        if !document.broken.is_empty() {
+            let lines: Vec<_> = document.broken.lines().collect();
+            bail!("the file of {name} cannot be read: {}", lines.join("; "));
+        }
+        print(&format!("{:#}", document.to_json()))?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn remove(tenancy: &Tenancy, name: &TenantName) -> Done {
+    let folder = folder(tenancy)?;
+    elsewhere(&tenancy.survey(), &folder, name)?;
+    folder.remove(name)?;
+    let left = tenancy.survey();
+    let when = if left.tenants.is_empty() && left.mistakes.is_empty() {
+        // As where a folder is not mounted.
+        "It was the last tenant: a running gateway serves it until its settings are reloaded \
+         (SIGHUP)."
+            .to_owned()
+    } else {
+        when(tenancy, &left)
+    };
+    print(&format!("Removed {name}. {when}"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,7 @@ use crate::config::kind::{HeaderChange, TenantsFrom};
 use crate::config::log::RabbitMqLog;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
+use crate::config::tenants::Survey;
 use crate::config::{
     Config, LogConfig, Tenancy, Written, brokers, memory, nodes, reach, sizes, usage,
 };
@@ -47,7 +48,7 @@ fn ms(period: Duration) -> u64 {
 fn check_backend(values: &Values, mistakes: &mut Mistakes) {
     let url = &values.backend_url;
     match &url.value {
-        None if mistakes.about("backend.url") => {}
+        None if mistakes.about("backend.url") || mistakes.about("tenants.source") => {}
         // Then there is no tenant main.
         None if values.tenants_source.value != TenantsFrom::None => {}
         None => mistakes.add(
@@ -102,7 +103,7 @@ fn same_address(one: &Listen, other: &Listen) -> bool {
 pub(crate) fn config(
     values: Values,
     legacy: Vec<HeaderChange>,
-    (tenancy, list): (Tenancy, Vec<TenantConfig>),
+    (tenancy, survey): (Tenancy, Survey),
     mut notes: Vec<String>,
 ) -> Config {
     if let [Secret(key)] = values.internal_api_key.value.as_slice()
@@ -117,8 +118,9 @@ pub(crate) fn config(
     notes.extend(resume_notes(&values));
     Config {
         written: Written::new(values.clone(), legacy.clone()),
-        server: server(&values, list),
+        server: server(&values, survey.good()),
         tenancy,
+        survey,
         rabbitmq: brokers::rabbitmq(&values),
         postgres: brokers::postgres(&values),
         nats: brokers::nats(&values),

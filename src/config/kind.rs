@@ -21,7 +21,7 @@ pub(crate) use nats::{Credentials, NatsUrl, StreamName, SubjectName};
 pub(crate) use number::{Count, Flag, Memory, Period, Size, period};
 pub(crate) use postgres::{PostgresUrl, SchemaName};
 pub(crate) use redis::RedisUrl;
-pub(crate) use restricted::{RestrictedKeys, rights};
+pub(crate) use restricted::{KeyList, RestrictedKeys, rights};
 pub(crate) use tenants::{DefaultTenant, TenantDefault, TenantsFrom};
 pub(crate) use text::{
     Call, Choice, Choose, File, Mode, Name, NodeName, Password, QueueName, RelativePath, Steps,

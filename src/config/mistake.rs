@@ -1,7 +1,7 @@
 //! Mistakes in the configuration: all of them are collected, each with its location.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +62,16 @@ impl WrittenAt {
         self.to_string().trim_end_matches(": ").to_owned()
     }
 
+    /// The file; empty if it is none.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::File { path, .. } | Self::Dotenv { path, .. } | Self::Secret { path, .. } => path,
+            Self::Default | Self::Variable(_) => Path::new(""),
+        }
+    }
+
     /// Whether it is a variable, whose name identifies the setting.
-    fn is_variable(&self) -> bool {
+    pub(crate) fn is_variable(&self) -> bool {
         match self {
             Self::Variable(_) | Self::Dotenv { .. } => true,
             Self::Secret { named, .. } => named.is_variable(),

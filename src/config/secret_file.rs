@@ -51,6 +51,12 @@ pub(crate) fn read(folder: &Path, path: &Path) -> Result<String, String> {
     Ok(secret.to_owned())
 }
 
+/// Whether this process may not read the file, which another user may.
+pub(crate) fn is_denied(folder: &Path, path: &Path) -> bool {
+    let opened = std::fs::File::open(folder.join(path));
+    opened.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
 /// The path in a text, without blanks at its ends; none if the text is empty.
 pub(crate) fn path(text: &str) -> Option<PathBuf> {
     let text = text.trim();

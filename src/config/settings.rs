@@ -130,7 +130,7 @@ settings! {
     tenants_tls_ca_file: Option<PathBuf>, restart "tenants.tls_ca_file", File, None,
         "PEM file with the certificate authorities of the registry, as `backend.tls_ca_file`.";
     tenants_copy: Option<PathBuf>, restart "tenants.copy", File, None,
-        "A file for the last good list of the registry, written with mode 0600, with which a node starts while the registry is away. Each node needs a file of its own. Empty: none; such a node starts without tenants.";
+        "A file for the last good list of tenants, written with mode 0600, with which a node starts while the registry is away, or while there is a mistake in the files. Each node needs a file of its own. Empty: none; such a node starts without tenants until the registry answers, or with those whose files have no mistake.";
     tenants_interval: Duration, restart "tenants.interval", period(100 * MS, HOUR), secs(10),
         "How often files are looked at, or the registry is asked.";
     tenants_timeout: Duration, restart "tenants.timeout", period(10 * MS, HOUR), secs(10),

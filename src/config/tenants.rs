@@ -8,16 +8,15 @@ mod kinds;
 mod references;
 mod rows;
 mod schema;
+mod survey;
 mod tenancy;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use ht_backend::HttpBackend;
-use ht_node::config::{
-    Origins, OriginsWritten, TenantConfig, TenantFeatures, TenantLimits, TenantName,
-};
+use ht_node::config::{Origins, OriginsWritten, TenantConfig, TenantLimits, TenantName};
 
 use crate::config::build;
 use crate::config::kind::quoted;
@@ -31,10 +30,13 @@ use crate::config::table::Lookup;
 pub use from::TenantSource;
 pub use tenancy::Tenancy;
 
-pub(crate) use document::{Document, from_json, of_file};
+#[cfg(test)]
+pub(crate) use document::of_one;
+pub(crate) use document::{Document, from_json};
 pub(crate) use from::check;
-pub(crate) use references::{Trust, with_paths};
+pub(crate) use references::{Missing, Trust, with_paths};
 pub(crate) use schema::{json_schema, markdown};
+pub(crate) use survey::{Survey, Surveyed};
 
 /// Most tenants of a gateway.
 pub(crate) const TENANTS_MAX: usize = 100_000;
@@ -73,59 +75,41 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads all of these. Those of which something is wrong are left out.
-    pub(crate) fn read(
-        &self,
-        documents: &[Document],
-        mistakes: &mut Mistakes,
-    ) -> Vec<TenantConfig> {
-        let mut found = Vec::with_capacity(documents.len());
-        let mut names: HashMap<&str, &WrittenAt> = HashMap::new();
-        for document in documents {
-            let name = document.name();
-            if let Some(first) = names.get(name).filter(|_| !name.is_empty()) {
-                let what = format!("there is a tenant {name} already, in {}", first.shown());
-                mistakes.add(&document.node.place, "", what);
-                continue;
-            }
-            names.insert(name, &document.node.place);
-            found.extend(self.one(document, mistakes));
-        }
-        if documents.len() > TENANTS_MAX {
-            let what = format!("there are more than {TENANTS_MAX} tenants, which is the most");
-            mistakes.add(&WrittenAt::Default, "", what);
-        }
-        found
-    }
-
     /// Reads one tenant. None if something is wrong.
     pub(crate) fn one(&self, document: &Document, mistakes: &mut Mistakes) -> Option<TenantConfig> {
-        let mut own = Mistakes::default();
-        let tenant = self.values(document, &mut own);
-        let name = document.name();
-        for mut mistake in own.0 {
-            let about = if name.is_empty() { "a tenant" } else { name };
-            mistake.key = match &*mistake.key {
-                "" => format!("tenant {about}"),
-                key => format!("tenant {about}: {key}"),
-            };
-            if mistake.place == WrittenAt::Default {
-                mistake.place = document.node.place.clone();
-            }
-            mistakes.0.push(mistake);
-        }
-        tenant
+        let surveyed = self.survey(document.clone());
+        let config = surveyed.good().cloned();
+        let missing = surveyed.missing.into_iter().map(|it| it.mistake);
+        mistakes.0.extend(surveyed.mistakes.0);
+        mistakes.0.extend(missing);
+        config
     }
 
-    fn values(&self, document: &Document, mistakes: &mut Mistakes) -> Option<TenantConfig> {
+    /// The settings of one tenant, unless there is a mistake, and what they refer to in vain.
+    fn values(
+        &self,
+        document: &Document,
+        mistakes: &mut Mistakes,
+    ) -> (Option<TenantConfig>, Vec<Missing>) {
         let place = &document.node.place;
         let Value::Table(entries) = &document.node.value else {
             mistakes.add(place, "", "a tenant is a table of its settings");
-            return None;
+            return (None, Vec::new());
         };
         let owner = document.name().parse().ok();
         let entries = nested(entries, mistakes);
-        let entries = references::resolved(&entries, self, owner.as_ref(), mistakes);
+        let (entries, missing) = references::resolved(&entries, self, owner.as_ref(), mistakes);
+        (self.config(document, entries, mistakes), missing)
+    }
+
+    /// The settings of one tenant, with the values that they refer to.
+    fn config(
+        &self,
+        document: &Document,
+        entries: Vec<(String, Node)>,
+        mistakes: &mut Mistakes,
+    ) -> Option<TenantConfig> {
+        let place = &document.node.place;
         let mut layers = Layers::of_settings(&KEYS, self.folder);
         layers.table("", self.permitted(entries, mistakes), mistakes);
         let own = rows::read(&layers, mistakes);
@@ -141,7 +125,11 @@ impl Reader<'_> {
         let origins = Origins {
             allow: shared.origins_allow.value.clone(),
             require: shared.origins_require.value,
-            written: written(place),
+            written: OriginsWritten::Tenant {
+                name: name.to_string(),
+                // Without its line, which changes with what is above it.
+                place: place.path().display().to_string(),
+            },
         };
         let backend = build::backend(shared, Vec::new());
         if let Err(cause) = HttpBackend::check(&backend) {
@@ -165,10 +153,6 @@ impl Reader<'_> {
                 bytes_per_second: own.limits_bytes_per_second.value as u64,
                 handshakes_per_second: own.limits_handshakes_per_second.value,
                 window_bytes: own.limits_window_bytes.value,
-            },
-            features: TenantFeatures {
-                requests: own.features_requests.value,
-                presence: own.features_presence.value,
             },
             is_suspended: own.suspended.value,
         })
@@ -287,26 +271,6 @@ fn name(own: &rows::Values, document: &Document, mistakes: &mut Mistakes) -> Opt
         return None;
     }
     Some(name)
-}
-
-fn written(place: &WrittenAt) -> OriginsWritten {
-    match place {
-        WrittenAt::File { path, .. } => OriginsWritten::Line(path.display().to_string()),
-        WrittenAt::Default
-        | WrittenAt::Variable(_)
-        | WrittenAt::Dotenv { .. }
-        | WrittenAt::Secret { .. } => OriginsWritten::Nowhere,
-    }
-}
-
-/// The tenant in a text of TOML or JSON, which `shown` stands for in mistakes. None if the text is
-/// neither.
-pub(crate) fn tenant_in(text: &str, shown: &str, mistakes: &mut Mistakes) -> Option<Document> {
-    let found = of_file(text, Path::new(shown), true, mistakes).pop();
-    found.map(|document| Document {
-        stem: None,
-        ..document
-    })
 }
 
 /// A tenant of a registry or a request, which `shown` stands for in mistakes.

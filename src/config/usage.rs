@@ -9,7 +9,8 @@ use crate::config::settings::Values;
 /// Checks that what is posted is kept until it was accepted, and that it can be sent at all.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     let (url, key) = (&values.usage_url, &values.usage_receiver_key);
-    if url.value.is_some() && values.usage_file.value.is_none() {
+    let has_file = values.usage_file.value.is_some() || mistakes.about("usage.file");
+    if url.value.is_some() && !has_file {
         mistakes.add(
             &url.place,
             "usage.url",

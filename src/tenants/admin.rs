@@ -1,13 +1,16 @@
 //! Requests about the list of tenants, answered by whoever keeps it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use ht_node::administration::{TenantAdmin, TenantAnswer, TenantRequest};
-use ht_node::config::TenantName;
+use ht_node::config::{TenantConfig, TenantName};
 use http::StatusCode;
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Mistakes, TenantDocument};
+use crate::config::{Mistakes, Survey, Surveyed, TenantDocument};
 use crate::tenants::folder::FolderError;
 
 /// Requests that wait for the keeper.
@@ -74,21 +77,112 @@ pub(super) fn failed(cause: &FolderError) -> TenantAnswer {
     error(status, &cause.to_string())
 }
 
-/// All tenants, each with what an operator looks for.
-pub(super) fn list(documents: &[TenantDocument]) -> TenantAnswer {
-    let line = |document: &TenantDocument| {
+/// A tenant in the list of all.
+pub(super) struct Entry {
+    name: String,
+    suspended: bool,
+    url: Json,
+    hosts: Vec<Json>,
+    /// The node serves it, as it is written or as it was before.
+    is_in_force: bool,
+    /// What is written and not in force: that it is `added`, `changed` or `removed`.
+    waiting: Option<&'static str>,
+    mistakes: Vec<String>,
+}
+
+impl Entry {
+    /// A tenant that is in force as it is written.
+    pub(super) fn in_force(document: &TenantDocument) -> Self {
         let json = document.to_json();
-        json!({
-            "name": document.name(),
-            "suspended": json["suspended"].as_bool().unwrap_or_default(),
-            "url": json["backend"]["url"],
-            "hosts": json["hosts"].as_array().cloned().unwrap_or_default(),
-        })
-    };
-    let tenants: Vec<Json> = documents.iter().map(line).collect();
+        Self {
+            name: document.name().to_owned(),
+            suspended: json["suspended"].as_bool().unwrap_or_default(),
+            url: json["backend"]["url"].clone(),
+            hosts: json["hosts"].as_array().cloned().unwrap_or_default(),
+            is_in_force: true,
+            waiting: None,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// All tenants that are written, or in force.
+    pub(super) fn all(survey: &Survey, in_force: &[Arc<TenantConfig>]) -> Vec<Self> {
+        let mut left: BTreeMap<&str, &TenantConfig> = in_force
+            .iter()
+            .map(|config| (config.name.as_str(), &**config))
+            .collect();
+        let mut entries = Vec::with_capacity(survey.tenants.len());
+        for written in &survey.tenants {
+            let now = left.remove(written.document.name());
+            entries.push(Self::written(written, now));
+        }
+        let removed = left.into_values().map(|config| Self {
+            name: config.name.to_string(),
+            suspended: config.is_suspended,
+            url: Json::Null,
+            hosts: config
+                .hosts
+                .iter()
+                .map(|host| host.as_str().into())
+                .collect(),
+            is_in_force: true,
+            waiting: Some("removed"),
+            mistakes: Vec::new(),
+        });
+        entries.extend(removed);
+        entries
+    }
+
+    /// A tenant as it is written, and as it is in force.
+    fn written(written: &Surveyed, now: Option<&TenantConfig>) -> Self {
+        let waiting = match (now, written.good()) {
+            (Some(now), Some(good)) if *now == *good => None,
+            (Some(_), _) => Some("changed"),
+            (None, _) => Some("added"),
+        };
+        Self {
+            suspended: now.map_or_else(
+                || Self::in_force(&written.document).suspended,
+                |now| now.is_suspended,
+            ),
+            is_in_force: now.is_some(),
+            waiting,
+            mistakes: written.all_mistakes().lines().collect(),
+            ..Self::in_force(&written.document)
+        }
+    }
+
+    fn json(self) -> Json {
+        let mut json = json!({
+            "name": self.name,
+            "suspended": self.suspended,
+            "url": self.url,
+            "hosts": self.hosts,
+            "in_force": self.is_in_force,
+        });
+        if let Some(waiting) = self.waiting {
+            json["waiting"] = waiting.into();
+        }
+        if !self.mistakes.is_empty() {
+            json["mistakes"] = self.mistakes.into();
+        }
+        json
+    }
+}
+
+/// All tenants, each with what an operator looks for; `mistakes` are of none of them.
+pub(super) fn list(
+    entries: impl IntoIterator<Item = Entry>,
+    mistakes: Vec<String>,
+) -> TenantAnswer {
+    let tenants: Vec<Json> = entries.into_iter().map(Entry::json).collect();
+    let mut body = json!({ "tenants": tenants });
+    if !mistakes.is_empty() {
+        body["mistakes"] = mistakes.into();
+    }
     TenantAnswer {
         status: StatusCode::OK,
-        body: json!({ "tenants": tenants }),
+        body,
     }
 }
 

@@ -1,12 +1,14 @@
-//! The last good list of a registry, on the disk: a node starts with it while the registry is away.
+//! The last good list of tenants, on the disk: a node starts with it while the registry is away, or a
+//! file has a mistake.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value as Json, json};
+use tracing::error;
 
 use crate::tenants::disk;
 use crate::tenants::registry::{Held, Rubbish};
@@ -24,8 +26,8 @@ const BYTES_MAX: u64 = 256 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Copy {
     path: PathBuf,
-    /// The registry that it is of.
-    url: String,
+    /// The source that it is of.
+    source: String,
 }
 
 /// Why a copy is not used.
@@ -40,8 +42,8 @@ pub(crate) enum CopyError {
     /// Somebody else could have written it.
     #[error("others than its owner may write to it, or it is no regular file")]
     Foreign,
-    /// It is of another registry.
-    #[error("it is of another registry")]
+    /// It is of another source.
+    #[error("it is of another registry, or of other files")]
     Other,
     /// It is no such list.
     #[error("{0}")]
@@ -49,11 +51,11 @@ pub(crate) enum CopyError {
 }
 
 impl Copy {
-    /// The copy of this registry at a path.
-    pub(crate) fn new(path: PathBuf, url: &str) -> Self {
+    /// The copy of this source at a path.
+    pub(crate) fn new(path: PathBuf, source: &str) -> Self {
         Self {
             path,
-            url: url.to_owned(),
+            source: source.to_owned(),
         }
     }
 
@@ -67,10 +69,7 @@ impl Copy {
     /// # Errors
     /// Those of the file system. Then the old one is there as before.
     pub(crate) fn write(&self, held: &Held) -> io::Result<()> {
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let head = json!({ "registry": self.url, "at": at.as_secs(), "version": held.version });
+        let head = json!({ "of": self.source, "version": held.version });
         let tenants: Vec<&str> = held.tenants.values().map(AsRef::as_ref).collect();
         let head = head.to_string();
         let text = format!(
@@ -81,29 +80,43 @@ impl Copy {
         disk::replace(&self.path, text.as_bytes(), MODE)
     }
 
-    /// The list, and how long ago it was written.
+    /// The list, and how long ago its source had it.
     ///
     /// # Errors
     /// If there is none that can be used.
     pub(crate) fn read(&self) -> Result<(Held, Duration), CopyError> {
-        let bytes = self.bytes()?;
+        let (bytes, confirmed) = self.bytes()?;
         let held = Held::default().after(&bytes).map_err(CopyError::Rubbish)?;
         let head: Json = serde_json::from_slice(&bytes).unwrap_or_default();
-        if head["registry"].as_str() != Some(&self.url) {
+        if head["of"].as_str() != Some(&self.source) {
             return Err(CopyError::Other);
         }
-        let at = Duration::from_secs(head["at"].as_u64().unwrap_or_default());
-        let at = UNIX_EPOCH.checked_add(at);
-        let ago = at.and_then(|at| SystemTime::now().duration_since(at).ok());
+        let ago = confirmed.and_then(|at| SystemTime::now().duration_since(at).ok());
         let ago = ago.unwrap_or_default();
         Ok((held, ago))
     }
 
-    fn bytes(&self) -> Result<Vec<u8>, CopyError> {
-        let mut options = OpenOptions::new();
-        // Of a named pipe, opening would wait for whoever writes to it.
-        let options = options.read(true).custom_flags(O_NONBLOCK);
-        let file = options.open(&self.path).map_err(|error| {
+    /// Notes that the source has the same list now. Without that the copy only looks older.
+    pub(crate) fn confirm(&self) {
+        let opened = opening().open(&self.path);
+        let _ = opened.and_then(|file| file.set_modified(SystemTime::now()));
+    }
+
+    /// Writes a list that is in force. Where it cannot be written, the log says so.
+    pub(crate) fn keep(&self, held: &Held) {
+        if let Err(error) = self.write(held) {
+            error!(
+                file = %self.path.display(),
+                %error,
+                "tenants.copy could not be written: a node that starts with it has an old list. Make \
+                 its directory writable for the gateway, and look at the disk"
+            );
+        }
+    }
+
+    /// Its bytes, and when it was confirmed.
+    fn bytes(&self) -> Result<(Vec<u8>, Option<SystemTime>), CopyError> {
+        let file = opening().open(&self.path).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 CopyError::None
             } else {
@@ -118,8 +131,15 @@ impl Copy {
         file.take(BYTES_MAX)
             .read_to_end(&mut bytes)
             .map_err(CopyError::Io)?;
-        Ok(bytes)
+        Ok((bytes, metadata.modified().ok()))
     }
+}
+
+/// How a copy is opened: of a named pipe, opening would wait for whoever writes to it.
+fn opening() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(O_NONBLOCK);
+    options
 }
 
 /// `O_NONBLOCK` of Linux.
@@ -127,7 +147,7 @@ const O_NONBLOCK: i32 = 0o4000;
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -153,6 +173,12 @@ mod tests {
             assert!(ago < Duration::from_secs(60), "{ago:?}");
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, MODE);
         }
+        let hours = Duration::from_secs(7_200);
+        let file = File::open(&path).unwrap();
+        file.set_modified(SystemTime::now() - hours).unwrap();
+        assert!(copy.read().unwrap().1 >= hours);
+        copy.confirm();
+        assert!(copy.read().unwrap().1 < Duration::from_secs(60));
         let other = Copy::new(path, "http://other/").read();
         assert!(matches!(other, Err(CopyError::Other)));
     }
@@ -174,11 +200,11 @@ mod tests {
             );
         }
         // Its age is unknown, and it is good all the same.
-        let mut text: Json = serde_json::from_slice(&whole).unwrap();
-        text["at"] = u64::MAX.into();
-        fs::write(&path, text.to_string()).unwrap();
-        assert_eq!(copy.read().unwrap().1, Duration::ZERO);
         fs::write(&path, &whole).unwrap();
+        let file = File::open(&path).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(3_600))
+            .unwrap();
+        assert_eq!(copy.read().unwrap().1, Duration::ZERO);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).unwrap();
         assert!(matches!(copy.read(), Err(CopyError::Foreign)));
         let folder = Copy::new(folder.path().to_owned(), "http://r/").read();

@@ -13,13 +13,20 @@ use tokio::time::sleep;
 use tracing::error;
 
 use crate::config::{
-    Mistakes, Tenancy, TenantDocument, TenantStamp, tenant_of_json, tenant_stamp, with_paths,
+    Mistakes, Survey, Tenancy, TenantDocument, TenantStamp, tenant_of_json, tenant_stamp,
+    with_paths,
 };
+use crate::tenants::admin::Entry;
 use crate::tenants::folder::Folder;
-use crate::tenants::{Apply, admin, put, refuse};
+use crate::tenants::last_good::LastGood;
+use crate::tenants::{Apply, Outcome, admin, put};
 
 /// A file that is being written is not read before it has been left alone for this long.
 const SETTLED: Duration = Duration::from_millis(200);
+
+/// Why a list may be older than its files.
+const MISTAKES: &str = "there are mistakes in the files: see the log";
+const NONE_LEFT: &str = "there is no tenant in the files any more";
 
 /// The files, and their state when they were read.
 pub(crate) struct Files {
@@ -28,16 +35,89 @@ pub(crate) struct Files {
     seen: Option<Option<TenantStamp>>,
     /// Whether there were tenants.
     had_some: bool,
+    copy: Option<LastGood>,
+    /// The mistakes that were logged last.
+    said: Mistakes,
+    /// What the files have is in force.
+    is_current: bool,
 }
 
 impl Files {
-    /// Those of a process that has just read them. `had_some`: there were tenants.
-    pub(crate) fn new(tenancy: &Tenancy, had_some: bool) -> Self {
+    /// Those of a process that has just read them.
+    pub(crate) fn new(tenancy: &Tenancy) -> Self {
         Self {
             // Read anew by the first look: they may have changed since.
             seen: None,
-            had_some,
+            had_some: false,
+            copy: LastGood::of(tenancy),
+            said: Mistakes::default(),
+            is_current: false,
             tenancy: tenancy.clone(),
+        }
+    }
+
+    /// The tenants at the start, of which the files say this: all of them if there is no mistake,
+    /// otherwise those of the last good list, or those without mistakes.
+    ///
+    /// # Errors
+    /// With the mistakes, if there is neither what `tenants.file` names nor a copy.
+    pub(crate) fn first(
+        &mut self,
+        survey: &Survey,
+        freshness: &Freshness,
+    ) -> Result<Vec<TenantConfig>, Mistakes> {
+        let (good, mistakes) = (survey.good(), survey.all_mistakes());
+        self.had_some = !good.is_empty();
+        let why = match (mistakes.is_empty(), self.had_some) {
+            (true, true) => return Ok(good),
+            (true, false) => NONE_LEFT,
+            (false, _) => MISTAKES,
+        };
+        let copied = self
+            .copy
+            .as_ref()
+            .and_then(|copy| copy.read(&self.tenancy, survey));
+        if let Some((tenants, age)) = copied {
+            self.say(mistakes);
+            let (count, age_s) = (tenants.len(), age.as_secs());
+            error!(
+                tenants = count,
+                age_s, "starting with the last good list of tenants (tenants.copy): {why}"
+            );
+            self.had_some = true;
+            freshness.is_of(age, why);
+            return Ok(tenants);
+        }
+        if mistakes.is_empty() {
+            return Ok(good);
+        }
+        if mistakes.about("tenants.file") {
+            return Err(mistakes);
+        }
+        let left_out = survey.tenants.len() - good.len();
+        self.say(mistakes);
+        if self.had_some {
+            error!(
+                served = good.len(),
+                left_out,
+                "starting without the tenants that have mistakes: see above. With tenants.copy a node \
+                 starts with the last good list"
+            );
+            freshness.is_stale(why);
+        } else {
+            error!("no tenant is served until the mistakes above are corrected");
+            freshness.is_missing(why);
+        }
+        Ok(good)
+    }
+
+    /// Logs mistakes, each of them once.
+    fn say(&mut self, mistakes: Mistakes) {
+        if self.said != mistakes {
+            for mistake in mistakes.lines() {
+                error!("{mistake}");
+            }
+            self.said = mistakes;
         }
     }
 
@@ -45,6 +125,9 @@ impl Files {
     pub(crate) async fn look(&mut self, gateway: &impl Apply, freshness: &Freshness) {
         let now = self.stamp().await;
         if self.seen.as_ref() == Some(&now) {
+            if let (Some(copy), true) = (&self.copy, self.is_current) {
+                copy.confirm();
+            }
             return;
         }
         sleep(SETTLED).await;
@@ -61,10 +144,11 @@ impl Files {
         tables: Arc<[TenantDocument]>,
         gateway: &impl Apply,
         freshness: &Freshness,
-    ) {
+    ) -> Outcome {
         self.tenancy.tables = tables;
+        self.said = Mistakes::default();
         let now = self.stamp().await;
-        self.read(now, true, gateway, freshness).await;
+        self.read(now, true, gateway, freshness).await
     }
 
     /// `is_meant`: somebody has asked for it, so that none may be left.
@@ -74,29 +158,45 @@ impl Files {
         is_meant: bool,
         gateway: &impl Apply,
         freshness: &Freshness,
-    ) {
+    ) -> Outcome {
         self.seen = Some(now);
-        let tenants = match self.tenants().await {
+        self.is_current = false;
+        let survey = self.survey().await;
+        let tenants = match survey.whole() {
             Ok(tenants) => tenants,
             Err(mistakes) => {
-                refuse(&mistakes);
-                freshness.is_stale("there are mistakes in the files: see the log");
-                return;
+                let is_new = self.said != mistakes;
+                self.say(mistakes);
+                if is_new {
+                    error!("tenants not changed: see the mistakes above");
+                }
+                freshness.is_stale(MISTAKES);
+                return Outcome::Refused;
             }
         };
+        self.said = Mistakes::default();
         if tenants.is_empty() && self.had_some && !is_meant {
             error!(
                 "tenants not changed: there is none any more. If a folder is not mounted, mount it; \
                  if all are meant to go, reload the settings (SIGHUP)"
             );
-            freshness.is_stale("there is no tenant in the files any more");
-            return;
+            freshness.is_stale(NONE_LEFT);
+            return Outcome::Refused;
         }
         let is_some = !tenants.is_empty();
-        if put(gateway, tenants) {
+        let outcome = put(gateway, tenants);
+        if outcome == Outcome::Refused {
+            freshness
+                .is_stale("two of the tenants in the files contradict each other: see the log");
+        } else {
+            self.is_current = true;
             self.had_some = is_some;
+            if let Some(copy) = &mut self.copy {
+                copy.keep(&survey);
+            }
             freshness.is_fresh();
         }
+        outcome
     }
 
     /// Answers a request. Changes are written to the folder, if the tenants are in one.
@@ -107,7 +207,8 @@ impl Files {
         freshness: &Freshness,
     ) -> TenantAnswer {
         let (tenancy, is_change) = (self.tenancy.clone(), is_change(&request));
-        let answering = spawn_blocking(move || answer(&tenancy, request));
+        let in_force = gateway.in_force();
+        let answering = spawn_blocking(move || answer(&tenancy, request, &in_force));
         let answer = answering.await;
         let answer = answer.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
         if is_change && answer.status.is_success() {
@@ -117,9 +218,9 @@ impl Files {
         answer
     }
 
-    async fn tenants(&self) -> Result<Vec<TenantConfig>, Mistakes> {
+    async fn survey(&self) -> Survey {
         let tenancy = self.tenancy.clone();
-        let reading = spawn_blocking(move || tenancy.of_files());
+        let reading = spawn_blocking(move || tenancy.survey());
         reading
             .await
             .unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))
@@ -136,12 +237,20 @@ fn is_change(request: &TenantRequest) -> bool {
     matches!(request, TenantRequest::Put(..) | TenantRequest::Remove(_))
 }
 
-/// Answers a request by the files.
-pub(super) fn answer(tenancy: &Tenancy, request: TenantRequest) -> TenantAnswer {
+/// Answers a request by the files, and by the tenants that are in force.
+pub(super) fn answer(
+    tenancy: &Tenancy,
+    request: TenantRequest,
+    in_force: &[Arc<TenantConfig>],
+) -> TenantAnswer {
     let mut mistakes = Mistakes::default();
     let documents = tenancy.documents(&mut mistakes);
     let (name, body) = match request {
-        TenantRequest::List => return admin::list(&documents),
+        TenantRequest::List => {
+            let survey = tenancy.survey();
+            let mistakes = survey.mistakes.lines().collect();
+            return admin::list(Entry::all(&survey, in_force), mistakes);
+        }
         TenantRequest::Show(name) => return admin::show(&documents, &name),
         TenantRequest::Put(name, body) => (name, Some(body)),
         TenantRequest::Remove(name) => (name, None),

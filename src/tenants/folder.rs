@@ -232,7 +232,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::{Mistakes, tenant_in};
+    use crate::config::tenant_of_file;
 
     #[test]
     fn only_one_line_of_a_file_changes() {
@@ -271,10 +271,9 @@ mod tests {
         let path = tenants.put(&name, &tenant).unwrap();
         assert_eq!(path, folder.path().join("acme.toml"));
         let text = fs::read_to_string(&path).unwrap();
-        let mut mistakes = Mistakes::default();
-        let read = tenant_in(&text, "acme.toml", &mut mistakes);
-        assert!(mistakes.is_empty(), "{mistakes}\n{text}");
-        assert_eq!(read.unwrap().to_json(), tenant, "{text}");
+        let read = tenant_of_file(&text, Path::new("acme.toml"));
+        assert!(read.broken.is_empty(), "{}\n{text}", read.broken);
+        assert_eq!(read.to_json(), tenant, "{text}");
 
         tenants.set_suspended(&name, false).unwrap();
         assert!(

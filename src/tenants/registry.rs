@@ -81,6 +81,18 @@ impl Held {
         })
     }
 
+    /// Those of these documents, which have names.
+    pub(crate) fn of<'a>(documents: impl IntoIterator<Item = &'a TenantDocument>) -> Self {
+        let tenants = documents.into_iter().filter_map(|document| {
+            let name = document.name().parse().ok()?;
+            Some((name, document.to_json().to_string().into()))
+        });
+        Self {
+            version: None,
+            tenants: tenants.collect(),
+        }
+    }
+
     /// The tenants, to be read. `shown`: the registry, in mistakes.
     pub(crate) fn documents(&self, shown: &str) -> Vec<TenantDocument> {
         let tenants = self.tenants.values();

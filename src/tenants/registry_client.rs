@@ -10,10 +10,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::config::{Mistakes, Tenancy, TenantSource};
+use crate::config::{Survey, Tenancy, TenantSource};
+use crate::tenants::admin::Entry;
 use crate::tenants::copy::{Copy, CopyError};
 use crate::tenants::registry::{Held, Rubbish};
-use crate::tenants::{Apply, admin, put};
+use crate::tenants::{Apply, Outcome, admin, put};
 
 /// Longest answer of a registry, in bytes.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
@@ -32,6 +33,8 @@ pub(crate) struct Registry {
     /// The tag of the answer to this query.
     tag: Option<(String, HeaderValue)>,
     copy: Option<Copy>,
+    /// There is a list: of the registry, or of the copy.
+    has_list: bool,
     said: Option<(String, Instant)>,
 }
 
@@ -40,6 +43,8 @@ pub(crate) struct Registry {
 enum Trouble {
     #[error("{0}. Check tenants.url, and that the registry runs")]
     Away(String),
+    #[error("it answered that nothing has changed, and has given no list yet")]
+    NoList,
     #[error("it answered with status {0}. {1}")]
     Status(StatusCode, &'static str),
     #[error("its answer is refused as a whole: {0}. Correct it in the registry")]
@@ -49,7 +54,7 @@ enum Trouble {
 /// A good answer.
 enum Answer {
     Unchanged,
-    New(Held, Vec<TenantConfig>),
+    New(Held, Survey),
 }
 
 impl Registry {
@@ -63,7 +68,6 @@ impl Registry {
             registry_key,
             tls_verify,
             tls_ca_file,
-            copy,
             timeout,
             ..
         } = &tenancy.source
@@ -97,39 +101,65 @@ impl Registry {
             headers,
             held: Held::default(),
             tag: None,
-            copy: copy
-                .as_ref()
-                .map(|path| Copy::new(tenancy.folder.join(path), url)),
+            copy: tenancy.copy().map(|path| Copy::new(path, url)),
+            has_list: false,
             said: None,
         })
     }
 
     /// The tenants at the start: those of the registry, or of the copy of its last good list.
     pub(crate) async fn first(&mut self, freshness: &Freshness) -> Vec<TenantConfig> {
-        match self.ask().await {
-            Ok(Answer::New(held, tenants)) => {
+        let trouble = match self.ask().await {
+            Ok(Answer::New(held, survey)) => {
                 self.keep(held);
-                tenants
+                return survey.good();
             }
-            Ok(Answer::Unchanged) => Vec::new(),
-            Err(trouble) => {
-                self.say(&trouble, freshness);
-                self.copied()
-            }
-        }
+            Ok(Answer::Unchanged) => Trouble::NoList,
+            Err(trouble) => trouble,
+        };
+        self.say(&trouble, freshness);
+        self.copied(freshness)
     }
 
     /// Asks the registry, and puts in force what has changed.
-    pub(crate) async fn look(&mut self, gateway: &impl Apply, freshness: &Freshness) {
+    pub(crate) async fn look(&mut self, gateway: &impl Apply, freshness: &Freshness) -> Outcome {
         match self.ask().await {
-            Ok(Answer::Unchanged) => self.recovered(freshness),
-            Ok(Answer::New(held, tenants)) => {
-                if put(gateway, tenants) {
+            Ok(Answer::Unchanged) if self.has_list => {
+                self.recovered(freshness);
+                Outcome::Unchanged
+            }
+            Ok(Answer::Unchanged) => self.say(&Trouble::NoList, freshness),
+            Ok(Answer::New(held, survey)) => {
+                let tenants = survey.good();
+                let before = self.held.tenants.len();
+                if tenants.is_empty() && before > 0 {
+                    warn!(
+                        removed = before,
+                        "{} says that there are no tenants, with \"complete\": true or all of them in \
+                         \"removed\": all are removed",
+                        self.shown
+                    );
+                }
+                let outcome = put(gateway, tenants);
+                if outcome != Outcome::Refused {
                     self.recovered(freshness);
                     self.keep(held);
                 }
+                outcome
             }
             Err(trouble) => self.say(&trouble, freshness),
+        }
+    }
+
+    /// Asks the registry once: what its list says, whatever is wrong with its tenants.
+    ///
+    /// # Errors
+    /// With a sentence, if it has none.
+    pub(crate) async fn survey(&mut self) -> Result<Survey, String> {
+        match self.asked().await {
+            Ok(Answer::Unchanged) => Err(Trouble::NoList.to_string()),
+            Ok(Answer::New(_, survey)) => Ok(survey),
+            Err(trouble) => Err(trouble.to_string()),
         }
     }
 
@@ -137,7 +167,11 @@ impl Registry {
     pub(crate) fn answer(&self, request: TenantRequest) -> TenantAnswer {
         let documents = self.held.documents(&self.shown);
         match request {
-            TenantRequest::List => admin::list(&documents),
+            TenantRequest::List => {
+                let entries = documents.iter().map(Entry::in_force);
+                let trouble = self.said.iter().map(|(text, _)| text.clone());
+                admin::list(entries, trouble.collect())
+            }
             TenantRequest::Show(name) => admin::show(&documents, &name),
             TenantRequest::Put(..) | TenantRequest::Remove(_) => {
                 admin::elsewhere("The tenants are those of the registry: change them there.")
@@ -145,7 +179,20 @@ impl Registry {
         }
     }
 
+    /// Asks for what is new. With a mistake in any tenant it is trouble.
     async fn ask(&mut self) -> Result<Answer, Trouble> {
+        let answer = self.asked().await?;
+        if let Answer::New(_, survey) = &answer {
+            let mistakes = survey.all_mistakes();
+            if !mistakes.is_empty() {
+                self.tag = None;
+                return Err(Held::refused(&mistakes).into());
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn asked(&mut self) -> Result<Answer, Trouble> {
         let query = self.held.query();
         let mut headers = self.headers.clone();
         if let Some((_, tag)) = self.tag.as_ref().filter(|(of, _)| *of == query) {
@@ -156,10 +203,10 @@ impl Registry {
         match response.status {
             StatusCode::OK => {
                 let held = self.held.after(&response.body)?;
-                let tenants = self.read(&held)?;
+                let survey = self.read(&held);
                 let tag = response.headers.get(header::ETAG).cloned();
                 self.tag = tag.map(|tag| (held.query(), tag));
-                Ok(Answer::New(held, tenants))
+                Ok(Answer::New(held, survey))
             }
             StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT => Ok(Answer::Unchanged),
             StatusCode::GONE if self.held.version.is_some() => {
@@ -174,30 +221,25 @@ impl Registry {
         }
     }
 
-    /// The tenants of a list, if there is no mistake in any.
-    fn read(&self, held: &Held) -> Result<Vec<TenantConfig>, Rubbish> {
+    /// What a list says of its tenants.
+    fn read(&self, held: &Held) -> Survey {
         let documents = held.documents(&self.shown);
-        let mut mistakes = Mistakes::default();
-        let trust = self.tenancy.others();
-        let tenants = self.tenancy.checked(&documents, trust, &mut mistakes);
-        if mistakes.is_empty() {
-            Ok(tenants)
-        } else {
-            Err(Held::refused(&mistakes))
-        }
+        self.tenancy.survey_of(documents, self.tenancy.others())
     }
 
     /// The tenants of the copy; none if it cannot be used.
-    fn copied(&mut self) -> Vec<TenantConfig> {
+    fn copied(&mut self, freshness: &Freshness) -> Vec<TenantConfig> {
+        let why = self.trouble();
         let Some(copy) = &self.copy else {
             warn!("there are no tenants until the registry answers: set tenants.copy");
+            freshness.is_missing(&why);
             return Vec::new();
         };
         let file = copy.path().display().to_string();
         let found = copy.read();
-        let found = found.and_then(|(held, ago)| {
-            let tenants = self.read(&held).map_err(CopyError::Rubbish)?;
-            Ok((held, tenants, ago))
+        let found = found.and_then(|(held, ago)| match self.read(&held).whole() {
+            Ok(tenants) => Ok((held, tenants, ago)),
+            Err(mistakes) => Err(CopyError::Rubbish(Held::refused(&mistakes))),
         });
         match found {
             Ok((held, tenants, ago)) => {
@@ -209,6 +251,8 @@ impl Registry {
                     "starting with the last good list of the registry, which gives none now"
                 );
                 self.held = held;
+                self.has_list = true;
+                freshness.is_of(ago, &why);
                 tenants
             }
             Err(cause) => {
@@ -217,6 +261,7 @@ impl Registry {
                     %cause,
                     "there are no tenants until the registry answers: tenants.copy cannot be used"
                 );
+                freshness.is_missing(&why);
                 Vec::new()
             }
         }
@@ -224,35 +269,38 @@ impl Registry {
 
     /// Keeps a list that is in force, on the disk too.
     fn keep(&mut self, held: Held) {
-        if held == self.held && self.copy.as_ref().is_none_or(|copy| copy.path().exists()) {
-            return;
-        }
-        if let Some(copy) = &self.copy
-            && let Err(error) = copy.write(&held)
-        {
-            error!(
-                file = %copy.path().display(),
-                %error,
-                "tenants.copy could not be written: a node that starts while the registry is away \
-                 has an old list. Make its directory writable for the gateway, and look at the disk"
-            );
+        self.has_list = true;
+        match &self.copy {
+            Some(copy) if held == self.held && copy.path().exists() => {}
+            Some(copy) => copy.keep(&held),
+            None => {}
         }
         self.held = held;
     }
 
+    /// What was logged last, in `/ready`.
+    fn trouble(&self) -> String {
+        let text = self.said.as_ref().map(|(text, _)| text.as_str());
+        format!("{}: {}", self.shown, text.unwrap_or_default())
+    }
+
     /// Logs a trouble, the same one once in a while.
-    fn say(&mut self, trouble: &Trouble, freshness: &Freshness) {
+    fn say(&mut self, trouble: &Trouble, freshness: &Freshness) -> Outcome {
         let text = trouble.to_string();
-        freshness.is_stale(&format!("{}: {text}", self.shown));
         let is_new = |(said, at): &(String, Instant)| *said != text || at.elapsed() > AGAIN;
         if self.said.as_ref().is_none_or(is_new) {
             error!("tenants not changed: {}: {text}", self.shown);
             self.said = Some((text, Instant::now()));
         }
+        freshness.is_stale(&self.trouble());
+        Outcome::Refused
     }
 
     fn recovered(&mut self, freshness: &Freshness) {
         freshness.is_fresh();
+        if let Some(copy) = &self.copy {
+            copy.confirm();
+        }
         if self.said.take().is_some() {
             info!("{} answers again", self.shown);
         }

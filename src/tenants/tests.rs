@@ -30,6 +30,10 @@ impl Apply for Recorded {
         *now = new;
         Ok(changes)
     }
+
+    fn in_force(&self) -> Vec<Arc<TenantConfig>> {
+        self.0.lock().unwrap().clone()
+    }
 }
 
 impl Recorded {
@@ -67,13 +71,23 @@ async fn of_folder() -> (tempfile::TempDir, Tenancy, Keeper, Recorded) {
     fs::write(folder.path().join("high-templar.toml"), main).unwrap();
     write(folder.path(), "a", "http://a/");
     let config = load(folder.path());
-    let (mut keeper, recorded) = (
-        Keeper::new(&config.tenancy, true).unwrap(),
-        Recorded::default(),
-    );
-    keeper.look(&recorded).await;
+    let (keeper, recorded) = start(&config).await;
     assert_eq!(recorded.now(), pairs(&[("a", "http://a/")]));
     (folder, config.tenancy, keeper, recorded)
+}
+
+/// A node that starts.
+async fn start(config: &Config) -> (Keeper, Recorded) {
+    let (mut keeper, recorded) = (Keeper::new(&config.tenancy).unwrap(), Recorded::default());
+    let first = keeper.first(&config.survey).await;
+    let first = first.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    recorded.apply(first).unwrap();
+    (keeper, recorded)
+}
+
+/// The tenants with which a node of a registry starts.
+async fn first(keeper: &mut Keeper) -> Vec<TenantConfig> {
+    keeper.first(&Survey::default()).await.unwrap()
 }
 
 fn write(folder: &Path, name: &str, url: &str) {
@@ -135,7 +149,7 @@ async fn a_secret_file_of_a_tenant_that_is_put_is_the_one_that_was_checked() {
         let headers = json!({ "X-A": { "fixed": { "file": file } } });
         let body = json!({ "backend": { "url": "http://b/", "headers": headers } });
         let request = TenantRequest::Put(name.clone(), body.to_string().into());
-        files::answer(&tenancy, request).status.as_u16()
+        files::answer(&tenancy, request, &[]).status.as_u16()
     };
     let sent = || {
         let tenants = tenancy.of_files();
@@ -145,7 +159,7 @@ async fn a_secret_file_of_a_tenant_that_is_put_is_the_one_that_was_checked() {
     assert_eq!(put("token"), 201);
     assert!(sent().contains("of b"), "{}", sent());
     // What is shown may be put again.
-    let shown = files::answer(&tenancy, TenantRequest::Show(name.clone())).body;
+    let shown = files::answer(&tenancy, TenantRequest::Show(name.clone()), &[]).body;
     let file = &shown["backend"]["headers"]["X-A"]["fixed"]["file"];
     assert_eq!(file, "secrets/b/token");
     assert_eq!(put(file.as_str().unwrap()), 200);
@@ -220,7 +234,7 @@ fn of_registry(folder: &Path, url: &str) -> Keeper {
          registry_key = 'the-key'\ncopy = 'copy.json'\ntimeout = '1s'\n"
     );
     fs::write(folder.join("high-templar.toml"), main).unwrap();
-    Keeper::new(&load(folder).tenancy, false).unwrap()
+    Keeper::new(&load(folder).tenancy).unwrap()
 }
 
 #[tokio::test]
@@ -244,8 +258,7 @@ async fn a_registry_is_asked_for_what_has_changed_since_the_last_version() {
     ])
     .await;
     let (mut keeper, recorded) = (of_registry(folder.path(), &url), Recorded::default());
-    let first = keeper.first().await.unwrap();
-    recorded.apply(first).unwrap();
+    recorded.apply(first(&mut keeper).await).unwrap();
     let a_b = pairs(&[("a", "http://a/"), ("b", "http://b/")]);
     let b_c = pairs(&[("b", "http://b/"), ("c", "http://c/")]);
     assert_eq!(recorded.now(), a_b);
@@ -319,7 +332,7 @@ async fn rubbish_of_every_kind_changes_nothing() {
     answers.extend(rubbish);
     let (url, serving) = registry(answers).await;
     let (mut keeper, recorded) = (of_registry(folder.path(), &url), Recorded::default());
-    recorded.apply(keeper.first().await.unwrap()).unwrap();
+    recorded.apply(first(&mut keeper).await).unwrap();
     let one = pairs(&[("a", "http://a/")]);
     assert_eq!(recorded.now(), one);
     let copy = fs::read(folder.path().join("copy.json")).unwrap();
@@ -344,24 +357,149 @@ async fn a_node_starts_with_the_last_good_list_while_the_registry_is_away() {
     let folder = tempfile::tempdir().unwrap();
     let whole = json!({ "version": 1, "complete": true, "tenants": [tenant("a")] });
     let (url, serving) = registry(vec![ok(&whole, ""), "rubbish\r\n\r\n".to_owned()]).await;
-    let names = |tenants: Option<Vec<TenantConfig>>| {
-        let tenants = tenants.unwrap().into_iter();
-        tenants
-            .map(|tenant| tenant.name.to_string())
-            .collect::<Vec<_>>()
+    let start = async || {
+        let mut keeper = of_registry(folder.path(), &url);
+        let tenants = first(&mut keeper).await.into_iter();
+        let names: Vec<_> = tenants.map(|tenant| tenant.name.to_string()).collect();
+        (names, keeper.freshness)
     };
-    assert_eq!(names(of_registry(folder.path(), &url).first().await), ["a"]);
-    assert_eq!(
-        names(of_registry(folder.path(), &url).first().await),
-        ["a"],
-        "rubbish"
-    );
+    let (names, freshness) = start().await;
+    assert_eq!((names, freshness.note()), (vec!["a".to_owned()], None));
+    for why in ["rubbish", "away"] {
+        let (names, freshness) = start().await;
+        assert_eq!(names, ["a"], "{why}");
+        assert!(freshness.note().is_some() && !freshness.has_none(), "{why}");
+    }
     serving.await.unwrap();
-    assert_eq!(
-        names(of_registry(folder.path(), &url).first().await),
-        ["a"],
-        "away"
-    );
     fs::write(folder.path().join("copy.json"), "{}").unwrap();
-    assert!(names(of_registry(folder.path(), &url).first().await).is_empty());
+    let (names, freshness) = start().await;
+    assert!(names.is_empty() && freshness.has_none());
+}
+
+#[tokio::test]
+async fn a_registry_that_says_nothing_has_changed_has_given_no_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, serving) = registry(vec![
+        status("204 No Content", "", ""),
+        status("304 Not Modified", "", ""),
+        ok(&json!({ "complete": true, "tenants": [] }), ""),
+    ])
+    .await;
+    let (mut keeper, recorded) = (of_registry(folder.path(), &url), Recorded::default());
+    recorded.apply(first(&mut keeper).await).unwrap();
+    for has_none in [true, false] {
+        assert!(keeper.freshness.has_none());
+        keeper.look(&recorded).await;
+        assert_eq!(keeper.freshness.has_none(), has_none);
+    }
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_starts_beside_a_mistake_with_the_last_good_list_of_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("tenants")).unwrap();
+    let with = |more: &str| {
+        let main = format!(
+            "backend.url = 'http://main/'\ntenants = {{ source = 'file', file = 'tenants'{more} }}\n"
+        );
+        fs::write(folder.path().join("high-templar.toml"), main).unwrap();
+        load(folder.path())
+    };
+    let bad = folder.path().join("tenants/b.toml");
+    for name in ["a", "b"] {
+        write(folder.path(), name, &format!("http://{name}/"));
+    }
+    let a = pairs(&[("a", "http://a/")]);
+    let a_b = pairs(&[("a", "http://a/"), ("b", "http://b/")]);
+    let copy = ", copy = 'copy.json'";
+    let (mut keeper, recorded) = start(&with(copy)).await;
+    // The copy is that of a list in force.
+    keeper.look(&recorded).await;
+    assert!(folder.path().join("copy.json").exists());
+
+    fs::write(&bad, "backend = ").unwrap();
+    let config = with("");
+    let (keeper, recorded) = start(&config).await;
+    assert_eq!(recorded.now(), a, "without a copy, those without mistakes");
+    assert!(keeper.freshness.note().is_some() && !keeper.freshness.has_none());
+
+    let (mut keeper, recorded) = start(&with(copy)).await;
+    assert_eq!(recorded.now(), a_b, "with a copy, all of them");
+    assert!(keeper.freshness.note().is_some() && !keeper.freshness.has_none());
+    keeper.look(&recorded).await;
+    assert_eq!(recorded.now(), a_b, "the mistake is still there");
+    let before = recorded.in_force();
+    write(folder.path(), "b", "http://b/");
+    keeper.look(&recorded).await;
+    assert_eq!(keeper.freshness.note(), None);
+    let same = before
+        .iter()
+        .zip(recorded.in_force())
+        .all(|(one, other)| **one == *other);
+    assert!(same, "nothing differs from the copy");
+
+    // As where a folder is not mounted.
+    let tenants = folder.path().join("tenants");
+    fs::rename(&tenants, folder.path().join("away")).unwrap();
+    let (_, recorded) = start(&with(copy)).await;
+    assert_eq!(recorded.now(), a_b, "no folder");
+    fs::create_dir(&tenants).unwrap();
+    let (_, recorded) = start(&with(copy)).await;
+    assert_eq!(recorded.now(), a_b, "an empty folder");
+    let (keeper, recorded) = start(&with("")).await;
+    assert!(recorded.now().is_empty() && keeper.freshness.note().is_none());
+    fs::remove_dir(&tenants).unwrap();
+    let config = with("");
+    let mut keeper = Keeper::new(&config.tenancy).unwrap();
+    let found = keeper.first(&config.survey).await.unwrap_err().to_string();
+    assert!(found.contains("tenants.file: cannot read it"), "{found}");
+}
+
+#[tokio::test]
+async fn a_node_none_of_whose_tenants_is_good_waits_for_them() {
+    let (folder, _, _, _) = of_folder().await;
+    fs::write(folder.path().join("tenants/a.toml"), "backend = ").unwrap();
+    let (mut keeper, recorded) = start(&load(folder.path())).await;
+    assert!(recorded.now().is_empty() && keeper.freshness.has_none());
+    write(folder.path(), "a", "http://a/");
+    keeper.look(&recorded).await;
+    assert_eq!(recorded.now(), pairs(&[("a", "http://a/")]));
+    assert!(!keeper.freshness.has_none());
+}
+
+#[tokio::test]
+async fn the_list_has_what_is_in_force_and_what_waits() {
+    let (folder, _, mut keeper, recorded) = of_folder().await;
+    for name in ["b", "c", "d"] {
+        write(folder.path(), name, &format!("http://{name}/"));
+    }
+    keeper.look(&recorded).await;
+    write(folder.path(), "b", "http://new/");
+    write(folder.path(), "e", "http://e/");
+    fs::remove_file(folder.path().join("tenants/d.toml")).unwrap();
+    fs::write(folder.path().join("tenants/c.toml"), "backend = 7\n").unwrap();
+    keeper.look(&recorded).await;
+    let answer = keeper.answer(TenantRequest::List, &recorded).await;
+    let tenants = answer.body["tenants"].as_array().unwrap().iter();
+    let found: Vec<_> = tenants
+        .map(|it| {
+            let mistakes = it["mistakes"].as_array().map_or(0, Vec::len);
+            let text = |member: &str| it[member].as_str().unwrap_or_default();
+            let in_force = it["in_force"].as_bool().unwrap();
+            (text("name"), in_force, text("waiting"), mistakes > 0)
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("a", true, "", false),
+            ("b", true, "changed", false),
+            ("c", true, "changed", true),
+            ("e", false, "added", false),
+            ("d", true, "removed", false),
+        ],
+        "{}",
+        answer.body
+    );
 }

@@ -63,6 +63,7 @@ mod subprotocol;
 mod support;
 mod systemd;
 mod talk;
+mod tenant_commands;
 mod tenant_counts;
 mod tenant_sources;
 mod tenants;

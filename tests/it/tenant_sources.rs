@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -82,6 +82,103 @@ fn files_of_tenants_come_change_and_go_without_a_restart() {
 }
 
 #[test]
+fn a_node_starts_beside_a_mistake_and_says_so() {
+    let (main, acme) = (StubBackend::open(), StubBackend::open());
+    let start = |files: &[(&str, &str)], more: &str| {
+        let (builder, folder) = of_folder(&main);
+        for (name, text) in files {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        builder
+            .file(more)
+            .set("HT_INTERNAL__API_KEY", ADMIN)
+            .start()
+    };
+    let good = tenant(&acme);
+    let gateway = start(
+        &[("acme.toml", &good), ("second.toml", "backend = 7\n")],
+        "",
+    );
+    gateway.wait_for_line("tenants/second.toml:1: tenant second: backend: this is a section");
+    gateway.wait_for_line("starting without the tenants that have mistakes");
+    gateway.wait_for_line("tenants are from tenants tenants=1");
+    at(&gateway, "acme").connect().leave();
+    assert_eq!(status(&gateway, "second"), 404);
+    let ready = gateway.get("/ready");
+    assert_eq!(ready.status, 200);
+    assert!(ready.text().contains("mistakes in the files"), "{ready:?}");
+
+    // None of them is good: another node may serve them.
+    let gateway = start(&[("second.toml", "backend = 7\n")], "");
+    gateway.wait_for_line("no tenant is served until the mistakes above are corrected");
+    let ready = gateway.get("/ready");
+    assert_eq!(ready.status, 503);
+    assert!(
+        ready.text().contains("no list of them has been read"),
+        "{ready:?}"
+    );
+    let folder = gateway.folder().join("tenants");
+    fs::write(folder.join("second.toml"), &good).unwrap();
+    wait_for(&gateway, "second", 101);
+    assert_eq!(gateway.get("/ready").status, 200);
+
+    let mut gateway = start(&[("acme.toml", &good)], "default = \"nobody\"\n");
+    gateway.wait_for_line("tenants.default is nobody, which is no tenant now");
+    gateway.signal("TERM");
+    gateway.wait_for_end();
+}
+
+#[test]
+fn a_node_without_a_list_of_tenants_is_not_ready() {
+    let (main, acme) = (StubBackend::open(), StubBackend::open());
+    let body = json!({ "tenants": [{ "name": "acme", "backend": { "url": acme.url } }] });
+    let answers = Arc::new(Mutex::new(("500 No", body.to_string())));
+    let registry = StubBackend::new({
+        let answers = Arc::clone(&answers);
+        move |_| {
+            let (status, body) = answers.lock().unwrap().clone();
+            Reply::json(status, body)
+        }
+    });
+    let gateway = Gateway::with(&main)
+        .set("HT_INTERNAL__API_KEY", ADMIN)
+        .file(&format!(
+            "[tenants]\nsource = \"http\"\nurl = \"{}\"\ninterval = \"100ms\"\n",
+            registry.url
+        ))
+        .start();
+    let ready = gateway.get("/ready");
+    assert_eq!(ready.status, 503);
+    assert!(
+        ready.text().contains("no list of them has been read"),
+        "{ready:?}"
+    );
+    let age = "high_templar_tenants_age_seconds ";
+    assert!(metrics(&gateway).contains(age));
+    eventually("the list grows old", || {
+        let text = metrics(&gateway);
+        let line = text.lines().find_map(|line| line.strip_prefix(age));
+        (line != Some("0")).then_some(())
+    });
+    *answers.lock().unwrap() = ("200 OK", body.to_string());
+    wait_for(&gateway, "acme", 101);
+    assert_eq!(gateway.get("/ready").status, 200);
+    assert!(metrics(&gateway).contains("high_templar_tenants_age_seconds 0\n"));
+    assert!(metrics(&gateway).contains("high_templar_tenants 2\n"));
+    *answers.lock().unwrap() = (
+        "200 OK",
+        json!({ "complete": true, "tenants": [] }).to_string(),
+    );
+    gateway.wait_for_line("says that there are no tenants");
+    wait_for(&gateway, "acme", 404);
+}
+
+fn metrics(gateway: &Gateway) -> String {
+    let answer = request(gateway, ADMIN, "GET", "/metrics", &Value::Null);
+    answer.text().to_owned()
+}
+
+#[test]
 fn a_reload_takes_up_the_tables_of_the_configuration_file() {
     let (main, acme) = (StubBackend::open(), StubBackend::open());
     let table = |name: &str| {
@@ -99,9 +196,14 @@ fn a_reload_takes_up_the_tables_of_the_configuration_file() {
     assert_eq!((main.requests().len(), acme.requests().len()), (1, 1));
     gateway.reload(&format!("{source}{}{}", table("acme"), table("two")));
     wait_for(&gateway, "two", 101);
-    gateway.reload(&format!("{source}{}{}", table("acme"), table("acme")));
+    let log = gateway.reload(&format!("{source}{}{}", table("acme"), table("acme")));
+    assert!(
+        log.contains("settings reloaded, but not the tenants"),
+        "{log}"
+    );
     assert_eq!(status(&gateway, "two"), 101, "a mistake changes nothing");
-    gateway.reload(&format!("{source}{}", table("two")));
+    let log = gateway.reload(&format!("{source}{}", table("two")));
+    assert!(log.contains("in effect now: the tenants"), "{log}");
     wait_for(&gateway, "acme", 404);
 }
 
@@ -233,10 +335,10 @@ fn without_a_key_tenants_are_not_changed_and_without_tenants_there_is_no_list() 
 fn a_registry_is_followed_and_a_node_starts_without_it() {
     let (main, acme) = (StubBackend::open(), StubBackend::open());
     let one = |name: &str| json!({ "name": name, "backend": { "url": acme.url } });
-    let list = std::sync::Arc::new(Mutex::new(
+    let list = Arc::new(Mutex::new(
         json!({ "version": 1, "complete": true, "tenants": [one("acme")] }).to_string(),
     ));
-    let answers = std::sync::Arc::clone(&list);
+    let answers = Arc::clone(&list);
     let registry =
         StubBackend::new(move |_| Reply::json("200 OK", answers.lock().unwrap().clone()));
     let folder = tempfile::tempdir().unwrap();

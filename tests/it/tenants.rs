@@ -1,6 +1,7 @@
 //! Several tenants behind one gateway: whose a client is, and that two with everything equal never
 //! meet.
 
+mod answers;
 mod changes;
 mod hooks;
 mod kit;
@@ -17,9 +18,7 @@ use serde_json::{Value, json};
 use crate::rabbitmq::wait_for_ready;
 use crate::support::rabbit::Rabbit;
 use crate::support::{Client, Gate, Gateway, Handshake, Reply, StubBackend};
-use crate::tenants::kit::{Tenant, gateway, named, publish};
-
-const EVENTS: &str = "high-templar.v1, high-templar.events";
+use crate::tenants::kit::{EVENTS, Tenant, gateway, named, publish};
 
 /// The subprotocols of a client that offers a ticket, its cursor and its proof.
 fn resume_names(offered: &[String; 3]) -> String {

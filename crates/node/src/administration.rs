@@ -1,7 +1,7 @@
 //! Requests that read or change the list of tenants, and how fresh that list is. Who keeps the list
 //! answers them; the node only asks.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -52,6 +52,10 @@ pub struct Freshness(Arc<Mutex<Option<Stale>>>);
 #[derive(Clone, Debug)]
 struct Stale {
     since: Instant,
+    /// How old the list was then.
+    age: Duration,
+    /// There has been no list since the start.
+    is_missing: bool,
     why: String,
 }
 
@@ -75,41 +79,67 @@ impl Administration {
 impl Freshness {
     /// The list is as its source has it.
     pub fn is_fresh(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.lock() = None;
     }
 
     /// The source cannot be read, or what it has cannot be used.
     pub fn is_stale(&self, why: &str) {
-        let mut stale = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = stale
-            .as_ref()
-            .map_or_else(Instant::now, |stale| stale.since);
-        let why = why.to_owned();
-        *stale = Some(Stale { since, why });
+        self.note_trouble(why, |_| {});
+    }
+
+    /// The same, and there is no former list: the tenants of this node are not known, until one
+    /// [is fresh](Self::is_fresh).
+    pub fn is_missing(&self, why: &str) {
+        self.note_trouble(why, |stale| stale.is_missing = true);
+    }
+
+    /// The same, and the list of this node was read so long ago.
+    pub fn is_of(&self, age: Duration, why: &str) {
+        self.note_trouble(why, |stale| stale.age = age);
+    }
+
+    fn note_trouble(&self, why: &str, change: impl FnOnce(&mut Stale)) {
+        let mut stale = self.lock();
+        let stale = stale.get_or_insert_with(|| Stale {
+            since: Instant::now(),
+            age: Duration::ZERO,
+            is_missing: false,
+            why: String::new(),
+        });
+        why.clone_into(&mut stale.why);
+        change(stale);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Stale>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells another the state of this one.
     pub fn hand_over(&self, other: &Self) {
-        let stale = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        *other.0.lock().unwrap_or_else(PoisonError::into_inner) = stale;
+        let stale = self.lock().clone();
+        *other.lock() = stale;
     }
 
-    /// How long the list has been older than its source, in seconds; 0 if it is not.
-    pub(crate) fn age(&self) -> Duration {
-        let stale = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// How long the list has been older than its source; 0 if it is not.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let stale = self.lock();
         stale
             .as_ref()
-            .map_or(Duration::ZERO, |stale| stale.since.elapsed())
+            .map_or(Duration::ZERO, |stale| stale.age + stale.since.elapsed())
+    }
+
+    /// Whether there has been no list since the start.
+    #[must_use]
+    pub fn has_none(&self) -> bool {
+        self.lock().as_ref().is_some_and(|stale| stale.is_missing)
     }
 
     /// A sentence for `/ready` while it is.
-    pub(crate) fn note(&self) -> Option<String> {
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
         let age = self.age().as_secs();
-        let stale = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = self.lock();
         stale.as_ref().map(|Stale { why, .. }| {
             format!("tenants: no change has been taken up for {age} s: {why}")
         })
@@ -131,5 +161,33 @@ mod tests {
         assert!(freshness.note().unwrap().ends_with("it answers rubbish"));
         freshness.is_fresh();
         assert_eq!(freshness.note(), None);
+    }
+
+    #[test]
+    fn a_list_that_was_never_read_is_missing_until_it_is() {
+        let freshness = Freshness::default();
+        freshness.is_stale("the registry is away");
+        assert!(!freshness.has_none());
+        freshness.is_missing("the registry is away");
+        freshness.is_stale("it answers rubbish");
+        assert!(freshness.has_none(), "it is still missing");
+        let shared = Freshness::default();
+        freshness.hand_over(&shared);
+        assert!(shared.has_none());
+        shared.is_fresh();
+        assert!(!shared.has_none());
+    }
+
+    #[test]
+    fn the_age_of_a_copy_counts() {
+        let freshness = Freshness::default();
+        freshness.is_stale("the registry is away");
+        freshness.is_of(Duration::from_secs(3_600), "the registry is away");
+        let age = freshness.age().as_secs();
+        assert!((3_600..3_700).contains(&age), "{age}");
+        freshness.is_stale("it answers rubbish");
+        assert!(freshness.age() >= Duration::from_secs(3_600));
+        freshness.is_fresh();
+        assert_eq!(freshness.age(), Duration::ZERO);
     }
 }

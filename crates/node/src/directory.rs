@@ -8,7 +8,7 @@ use crate::config::TenantConfig;
 
 /// Everything that two of these tenants claim.
 #[must_use]
-pub fn conflicts(tenants: &[TenantConfig]) -> Vec<Conflict> {
-    let numbered = tenants.iter().zip(0_usize..);
+pub fn conflicts<'a>(tenants: impl IntoIterator<Item = &'a TenantConfig>) -> Vec<Conflict> {
+    let numbered = tenants.into_iter().zip(0_usize..);
     Directory::new(numbered).err().unwrap_or_default()
 }

@@ -237,6 +237,12 @@ macro_rules! every_metric {
             }
 
             "Tenants", "Only on a node with tenants. At most `metrics.tenants_max` tenants have a label of their own, the others are `other`, in which a tenant of that name is, too. A tenant gets a label when one is free, or when it has more than twice the connections of the smallest one that has one. No counter ever goes backwards: what a tenant did without a label stays in `other`, and what it did with one is shown again when it gets one again. So rates are right, and their sum is that of the node. `GET /tenants/<name>/metrics` shows these metrics of one tenant since the start of the process, whatever its label." {
+                observed tenants = Read::TenantsGauge(|now| now.node.tenants.count() as u64);
+                    "Tenants of this node, suspended ones and `main` included"
+                    "When nodes differ for longer than `tenants.interval`, or it drops to 0: the source lost its tenants."
+                observed tenants_age_seconds = Read::TenantsGauge(|now| now.node.administration.freshness().age().as_secs());
+                    "How long the list of tenants has been older than its source, in seconds, also before this process started: the registry gave no list, or a file has a mistake. 0 while it is current"
+                    "When it is above 300: no tenant can be added, changed or removed. `/ready` and the log have the cause."
                 observed tenant_connections = Read::TenantGauge(|it| it.connections);
                     "Open connections of the tenant"
                     "When it nears `limits.connections` of the tenant."

@@ -89,6 +89,8 @@ enum Read {
     TenantCounterBy(&'static str, Words, for<'a> fn(&'a Reading) -> &'a [u64]),
     /// A number of all tenants together. Shown on a node with tenants only.
     TenantsCounter(fn(&Now<'_>) -> u64),
+    /// The same.
+    TenantsGauge(fn(&Now<'_>) -> u64),
     /// Shown where the usage of tenants is written only.
     UsageGauge(fn(&UsageCounts) -> u64),
     /// The same.

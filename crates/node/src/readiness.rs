@@ -52,6 +52,7 @@ impl Readiness {
         }
         reasons.extend(self.memory.reason());
         reasons.extend(self.descriptors.trouble());
+        reasons.extend(self.no_tenants().map(str::to_owned));
         match broker_trouble(self.broker.as_deref()) {
             Some(trouble) => reasons.push(trouble),
             // A probe would only repeat that the broker is disconnected.
@@ -63,6 +64,22 @@ impl Readiness {
             }
         }
         reasons
+    }
+
+    /// Why nobody can be served: another node may know the tenants.
+    fn no_tenants(&self) -> Option<&'static str> {
+        if !self.tenants.are_enabled() {
+            None
+        } else if self.administration.freshness().has_none() {
+            Some(
+                "tenants: no list of them has been read since the start, and there is no copy of the \
+                 last one; the log has the cause",
+            )
+        } else if self.tenants.count() == 0 {
+            Some("tenants: there is none, so nobody can be served; add one")
+        } else {
+            None
+        }
     }
 
     /// Warnings for the operator while another node would do no better, or most clients of this one

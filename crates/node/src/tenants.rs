@@ -189,6 +189,16 @@ impl Tenants {
         self.table.load().by_id.values().cloned().collect()
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.table.load().by_id.len()
+    }
+
+    /// Those besides the `main` of the node's own configuration, as they are configured.
+    pub(crate) fn configured(&self) -> Vec<Arc<TenantConfig>> {
+        self.table.load().list.clone()
+    }
+
     /// Whose client a request is of: by its host, its path and the public keys that it names.
     pub(crate) fn choose<'a>(
         &self,

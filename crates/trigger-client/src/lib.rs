@@ -1,10 +1,11 @@
-//! HTTP POSTs to the internal listener of a gateway: the client of the commands `publish`, `bench`
-//! and `demo`.
+//! HTTP requests to the internal listener of a gateway: the client of the commands `publish`, `bench`,
+//! `demo` and `tenant list`.
 
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Builder;
 use http::uri::InvalidUri;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -17,8 +18,8 @@ use tokio::net::{TcpStream, UnixStream};
 /// Time limit of [`post`]: longer than a trigger may take through a broker.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest response body that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// The longest response body that is read, in bytes: a list of 100,000 tenants is shorter.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Where triggers are posted, below the URL of the internal listener.
 const PATH: &str = "/trigger/";
@@ -79,10 +80,29 @@ pub enum PostError {
 /// # Errors
 /// When there is no answer within 30 seconds.
 pub async fn post(url: &str, api_key: Option<&str>, body: Bytes) -> Result<Answer, PostError> {
-    let call = async {
+    in_time(url, async {
         let mut client = Client::connect(url, api_key).await?;
         client.post(body).await
-    };
+    })
+    .await
+}
+
+/// Gets what the listener at `url` has at `path`, which begins with a slash; see [`post`].
+///
+/// # Errors
+/// When there is no answer within 30 seconds.
+pub async fn get(url: &str, api_key: Option<&str>, path: &str) -> Result<Answer, PostError> {
+    in_time(url, async {
+        let mut client = Client::connect(url, api_key).await?;
+        client.get(path).await
+    })
+    .await
+}
+
+async fn in_time(
+    url: &str,
+    call: impl Future<Output = Result<Answer, PostError>>,
+) -> Result<Answer, PostError> {
     let answer = tokio::time::timeout(TIMEOUT, call).await;
     answer.unwrap_or_else(|_| {
         Err(PostError::Timeout {
@@ -152,9 +172,19 @@ impl Client {
     /// # Errors
     /// When there is no answer that can be read.
     pub async fn post(&mut self, body: Bytes) -> Result<Answer, PostError> {
-        let mut request = Request::post(&self.path)
-            .header(header::HOST, &self.host)
-            .header(header::CONTENT_TYPE, "application/json");
+        let request = Request::post(&self.path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request, body).await
+    }
+
+    /// Gets what is at a path beside that of triggers. Has no time limit of its own.
+    async fn get(&mut self, path: &str) -> Result<Answer, PostError> {
+        let base = self.path.strip_suffix(PATH).unwrap_or_default();
+        let request = Request::get(format!("{base}{path}"));
+        self.send(request, Bytes::new()).await
+    }
+
+    async fn send(&mut self, mut request: Builder, body: Bytes) -> Result<Answer, PostError> {
+        request = request.header(header::HOST, &self.host);
         if let Some(key) = &self.api_key {
             request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
         }

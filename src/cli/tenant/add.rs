@@ -8,11 +8,12 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ht_node::config::{KeyHash, TenantName};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::{folder, when};
 use crate::cli::{Done, print};
-use crate::config::{Config, Mistakes, quoted, tenant_in};
+use crate::config::{Survey, Tenancy, quoted, tenant_of_json};
 
 /// The new tenant.
 #[derive(Debug, clap::Args)]
@@ -36,26 +37,20 @@ struct Keys {
     secret: String,
 }
 
-pub(super) fn run(config: &Config, args: Args) -> Done {
-    let folder = folder(config)?;
+pub(super) fn run(tenancy: &Tenancy, websocket_path: &str, args: Args) -> Done {
+    let folder = folder(tenancy)?;
     let name = &args.name;
-    if config
-        .server
-        .tenants
-        .list
-        .iter()
-        .any(|tenant| tenant.name == *name)
-    {
+    let survey = tenancy.survey();
+    if folder.has(name) || survey.find(name.as_str()).is_some() {
         bail!("there is a tenant {name} already: high-templar tenant show {name}");
     }
     let keys = Keys::new().context("cannot make keys")?;
-    let text = written(&args, &keys);
-    check(config, &text)?;
-    let path = folder.put_text(name, &text)?;
+    check(tenancy, survey, &args, &keys)?;
+    let path = folder.put_text(name, &written(&args, &keys))?;
     print(&format!(
         "Added {name} in {}. {}",
         path.display(),
-        when(config)
+        when(tenancy, &tenancy.survey())
     ))?;
     print("")?;
     print(&format!(
@@ -70,10 +65,9 @@ pub(super) fn run(config: &Config, args: Args) -> Done {
     print(&format!(
         "WebSocket of its pages:                  /t/{name}/ws/ on every host"
     ))?;
-    let websocket = &config.server.public.websocket_path;
     for host in &args.hosts {
         print(&format!(
-            "                                         {websocket} on {host}"
+            "                                         {websocket_path} on {host}"
         ))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -114,17 +108,80 @@ fn written(args: &Args, keys: &Keys) -> String {
     )
 }
 
-/// Checks the new tenant, alone and beside the others.
-fn check(config: &Config, text: &str) -> Result<(), Mistakes> {
-    let mut mistakes = Mistakes::default();
-    let mut documents = config.tenancy.documents(&mut mistakes);
-    documents.extend(tenant_in(text, "the arguments", &mut mistakes));
-    config
-        .tenancy
-        .checked(&documents, config.tenancy.operator(), &mut mistakes);
-    if mistakes.is_empty() {
-        Ok(())
-    } else {
-        Err(mistakes)
+/// Checks the new tenant, alone and beside the others. Their mistakes are theirs.
+fn check(tenancy: &Tenancy, others: Survey, args: &Args, keys: &Keys) -> anyhow::Result<()> {
+    let json = json!({
+        "name": args.name.as_str(),
+        "hosts": args.hosts,
+        "key": keys.public,
+        "origins": args.origins,
+        "backend": { "url": args.backend },
+    });
+    let others = others.tenants.into_iter().map(|it| it.document);
+    let new = tenant_of_json(json, ARGUMENTS);
+    let all = tenancy.survey_of(others.chain([new]).collect(), tenancy.operator());
+    let own = all.tenants.last();
+    let mistakes: Vec<_> = own
+        .into_iter()
+        .flat_map(|it| it.mistakes.lines())
+        .map(|line| of_option(&line, &args.name))
+        .collect();
+    match mistakes.as_slice() {
+        [] => Ok(()),
+        mistakes => bail!("{}", mistakes.join("\n  ")),
+    }
+}
+
+/// Where the settings of the new tenant are, in mistakes.
+const ARGUMENTS: &str = "the arguments";
+
+/// A line about a setting, as one about the option that it came from.
+fn of_option(line: &str, name: &TenantName) -> String {
+    let line = line.strip_prefix(&format!("{ARGUMENTS}: ")).unwrap_or(line);
+    let line = line
+        .strip_prefix(&format!("tenant {name}: "))
+        .unwrap_or(line);
+    let options = [
+        ("backend.url: ", "--backend: "),
+        ("hosts: ", "--host: "),
+        ("origins.allow: ", "--origin: "),
+        ("origins: ", "--origin: "),
+        ("name: ", "the name: "),
+    ];
+    for (setting, option) in options {
+        if let Some(what) = line.strip_prefix(setting) {
+            return format!("{option}{what}");
+        }
+    }
+    line.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_name_the_option() {
+        let name: TenantName = "acme".parse().unwrap();
+        for (line, expected) in [
+            (
+                "the arguments: tenant acme: backend.url: end it with a slash",
+                "--backend: end it with a slash",
+            ),
+            (
+                "the arguments: tenant acme: hosts: \"*\": one by one",
+                "--host: \"*\": one by one",
+            ),
+            (
+                "the arguments: tenant acme: origins.allow: \"x y\": no origin",
+                "--origin: \"x y\": no origin",
+            ),
+            (
+                "the arguments: tenant acme: the tenants a and acme both have the host x",
+                "the tenants a and acme both have the host x",
+            ),
+        ] {
+            assert_eq!(of_option(line, &name), expected);
+        }
     }
 }

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use ht_node::config::TenantName;
 
-use super::{folder, when};
+use super::{elsewhere, folder, when};
 use crate::cli::{Done, print};
-use crate::config::Config;
+use crate::config::Tenancy;
 
 /// Which tenant.
 #[derive(Debug, clap::Args)]
@@ -19,22 +18,21 @@ pub(super) struct Args {
     end: bool,
 }
 
-pub(super) fn run(config: &Config, args: Args) -> Done {
-    let folder = folder(config)?;
+pub(super) fn run(tenancy: &Tenancy, args: Args) -> Done {
+    let folder = folder(tenancy)?;
     let Args { name, end } = args;
-    let found = config
-        .server
-        .tenants
-        .list
-        .iter()
-        .find(|tenant| tenant.name == name);
-    let tenant = found.ok_or_else(|| anyhow!("there is no tenant {name}"))?;
+    let survey = tenancy.survey();
+    elsewhere(&survey, &folder, &name)?;
+    let written = survey.find(name.as_str());
+    let written = written.filter(|it| it.document.broken.is_empty());
+    let is_suspended = written.map(|it| it.document.to_json()["suspended"] == true);
     let state = if end { "served" } else { "suspended" };
-    if tenant.is_suspended != end {
+    if is_suspended == Some(!end) {
         print(&format!("{name} is {state} already."))?;
         return Ok(ExitCode::SUCCESS);
     }
     folder.set_suspended(&name, !end)?;
-    print(&format!("{name} is {state}. {}", when(config)))?;
+    let when = when(tenancy, &tenancy.survey());
+    print(&format!("{name} is {state}. {when}"))?;
     Ok(ExitCode::SUCCESS)
 }

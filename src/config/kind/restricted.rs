@@ -16,35 +16,12 @@ impl Kind for RestrictedKeys {
     type Value = Vec<RestrictedKey>;
 
     fn read(&self, node: &Node) -> Result<Vec<RestrictedKey>, Wrong> {
-        let items = match node.structure().value {
-            Value::List(items) if items.len() <= RESTRICTED_KEYS_MAX => items,
-            Value::Raw(text) if text.is_empty() => Vec::new(),
-            Value::Raw(_)
-            | Value::Text(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::Flag(_)
-            | Value::List(_)
-            | Value::Table(_)
-            | Value::Other(_) => return Err(Wrong::Says(format!("expected {}", self.expects()))),
+        let list = KeyList {
+            setting: self.key,
+            max: RESTRICTED_KEYS_MAX,
+            expects: self.expects(),
         };
-        let mut mistakes = Mistakes::default();
-        let mut keys: Vec<RestrictedKey> = Vec::new();
-        for (number, item) in (1..).zip(&items) {
-            match restricted(item) {
-                Ok(new) if keys.iter().any(|other| other.key == new.key) => {
-                    let what = format!("key {number} is written twice: join what it may do");
-                    mistakes.add(&item.place, self.key, what);
-                }
-                Ok(new) => keys.push(new),
-                Err(what) => mistakes.add(&item.place, self.key, format!("key {number}: {what}")),
-            }
-        }
-        if mistakes.is_empty() {
-            Ok(keys)
-        } else {
-            Err(Wrong::Inside(mistakes))
-        }
+        list.read(node, restricted, |one, other| one.key == other.key)
     }
 
     fn expects(&self) -> String {
@@ -56,6 +33,59 @@ impl Kind for RestrictedKeys {
 
     fn show(&self, _value: &Vec<RestrictedKey>) -> String {
         "[]".into()
+    }
+}
+
+/// A list of keys, each of which occurs once.
+pub(crate) struct KeyList {
+    /// The setting.
+    pub(crate) setting: &'static str,
+    /// The most keys of it.
+    pub(crate) max: usize,
+    /// What is expected, to follow the word "expected".
+    pub(crate) expects: String,
+}
+
+impl KeyList {
+    /// Reads each by `one`, whose error does not repeat the key.
+    pub(crate) fn read<T>(
+        &self,
+        node: &Node,
+        one: impl Fn(&Node) -> Result<T, String>,
+        is_same: impl Fn(&T, &T) -> bool,
+    ) -> Result<Vec<T>, Wrong> {
+        let items = match node.structure().value {
+            Value::List(items) if items.len() <= self.max => items,
+            Value::Raw(text) if text.is_empty() => Vec::new(),
+            Value::Raw(_)
+            | Value::Text(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Flag(_)
+            | Value::List(_)
+            | Value::Table(_)
+            | Value::Other(_) => return Err(Wrong::Says(format!("expected {}", self.expects))),
+        };
+        let mut mistakes = Mistakes::default();
+        let mut keys: Vec<T> = Vec::new();
+        for (number, item) in (1..).zip(&items) {
+            let what = match one(item) {
+                Ok(new) if keys.iter().any(|other| is_same(&new, other)) => {
+                    format!("key {number} is written twice: join what it may do")
+                }
+                Ok(new) => {
+                    keys.push(new);
+                    continue;
+                }
+                Err(what) => format!("key {number}: {what}"),
+            };
+            mistakes.add(&item.place, self.setting, what);
+        }
+        if mistakes.is_empty() {
+            Ok(keys)
+        } else {
+            Err(Wrong::Inside(mistakes))
+        }
     }
 }
 

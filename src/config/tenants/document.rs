@@ -15,9 +15,36 @@ pub(crate) struct Document {
     pub(crate) node: Node,
     /// The name of its file, where a file is one tenant.
     pub(crate) stem: Option<String>,
+    /// Why its file cannot be read, where a file is one tenant: nothing else is known of it.
+    pub(crate) broken: Mistakes,
 }
 
 impl Document {
+    /// A table of settings.
+    pub(crate) fn of(node: Node) -> Self {
+        Self {
+            node,
+            stem: None,
+            broken: Mistakes::default(),
+        }
+    }
+
+    /// The file of one tenant that cannot be read.
+    pub(crate) fn broken(path: &Path, broken: Mistakes) -> Self {
+        let place = WrittenAt::File {
+            path: path.to_owned(),
+            line: 0,
+        };
+        Self {
+            stem: stem(path),
+            broken,
+            ..Self::of(Node {
+                place,
+                value: Value::Table(Vec::new()),
+            })
+        }
+    }
+
     /// The tenant's name, if one can be read; empty otherwise.
     pub(crate) fn name(&self) -> &str {
         let written = match &self.node.value {
@@ -45,43 +72,30 @@ impl Document {
     }
 }
 
-/// The tenants in a file. With a mistake in its syntax there is none. `is_one`: it is one tenant,
-/// whose name is that of the file.
-pub(crate) fn of_file(
-    text: &str,
-    path: &Path,
-    is_one: bool,
-    mistakes: &mut Mistakes,
-) -> Vec<Document> {
-    let place = WrittenAt::File {
-        path: path.to_owned(),
-        line: if is_one { 0 } else { 1 },
-    };
-    let is_json = path.extension().is_some_and(|ending| ending == "json");
+/// The tenant in a file whose name is its own.
+pub(crate) fn of_one(text: &str, path: &Path) -> Document {
+    let mut broken = Mistakes::default();
+    let entries = parsed(text, path, &mut broken);
+    let is_read = broken.is_empty();
+    let mut document = Document::broken(path, broken);
+    if is_read {
+        document.node.value = Value::Table(entries);
+    }
+    document
+}
+
+/// The tenants in a file of several. With a mistake in its syntax there is none.
+pub(crate) fn of_several(text: &str, path: &Path, mistakes: &mut Mistakes) -> Vec<Document> {
     let before = mistakes.0.len();
-    let entries = if is_json {
-        json_entries(text, path, mistakes)
-    } else {
-        parse_file(text, path, mistakes)
-    };
+    let entries = parsed(text, path, mistakes);
     if mistakes.0.len() > before {
         return Vec::new();
-    }
-    if is_one {
-        let stem = path
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned());
-        let node = Node {
-            place,
-            value: Value::Table(entries),
-        };
-        return vec![Document { node, stem }];
     }
     let mut found = Vec::new();
     for (name, node) in entries {
         match node.value {
             Value::List(items) if name == TENANT => {
-                found.extend(items.into_iter().map(|node| Document { node, stem: None }));
+                found.extend(items.into_iter().map(Document::of));
             }
             Value::Raw(_)
             | Value::Text(_)
@@ -97,6 +111,19 @@ pub(crate) fn of_file(
         }
     }
     found
+}
+
+fn parsed(text: &str, path: &Path, mistakes: &mut Mistakes) -> Vec<(String, Node)> {
+    if path.extension().is_some_and(|ending| ending == "json") {
+        json_entries(text, path, mistakes)
+    } else {
+        parse_file(text, path, mistakes)
+    }
+}
+
+fn stem(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?;
+    Some(stem.to_string_lossy().into_owned())
 }
 
 /// The members of the object that a file of JSON is.
@@ -135,13 +162,10 @@ fn entries(members: Map<String, Json>, place: &WrittenAt) -> Vec<(String, Node)>
 
 /// A tenant of a registry or a request.
 pub(crate) fn from_json(json: Json, place: &WrittenAt) -> Document {
-    Document {
-        node: Node {
-            place: place.clone(),
-            value: node::from_json(json, place),
-        },
-        stem: None,
-    }
+    Document::of(Node {
+        place: place.clone(),
+        value: node::from_json(json, place),
+    })
 }
 
 fn to_json(node: &Node) -> Json {

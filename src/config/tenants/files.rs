@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::mistake::{Mistakes, WrittenAt};
-use crate::config::tenants::document::{Document, of_file};
+use crate::config::tenants::document::{Document, of_one, of_several};
 use crate::config::{plain, read_text_up_to};
 
 /// The longest file of several tenants, in bytes: a guard against the wrong file.
@@ -26,7 +26,7 @@ pub(crate) fn read(path: &Path, shown: &Path, mistakes: &mut Mistakes) -> Vec<Do
     };
     match files(path) {
         Ok(None) => match read_text_up_to(path, FILE_BYTES_MAX) {
-            Ok(text) => of_file(&text, shown, false, mistakes),
+            Ok(text) => of_several(&text, shown, mistakes),
             Err(cause) => {
                 mistakes.add(
                     &at(shown),
@@ -40,10 +40,14 @@ pub(crate) fn read(path: &Path, shown: &Path, mistakes: &mut Mistakes) -> Vec<Do
             let mut found = Vec::with_capacity(files.len());
             for file in files {
                 let shown = shown.join(file.file_name().unwrap_or_default());
-                match read_text_up_to(&file, TENANT_BYTES_MAX) {
-                    Ok(text) => found.extend(of_file(&text, &shown, true, mistakes)),
-                    Err(cause) => mistakes.add(&at(&shown), "", format!("cannot read it: {cause}")),
-                }
+                found.push(match read_text_up_to(&file, TENANT_BYTES_MAX) {
+                    Ok(text) => of_one(&text, &shown),
+                    Err(cause) => {
+                        let mut broken = Mistakes::default();
+                        broken.add(&at(&shown), "", format!("cannot read it: {cause}"));
+                        Document::broken(&shown, broken)
+                    }
+                });
             }
             found
         }

@@ -20,6 +20,8 @@ pub enum TenantSource {
     File {
         /// A file or a folder; none: only in the configuration file.
         path: Option<PathBuf>,
+        /// The file of the last good list.
+        copy: Option<PathBuf>,
         /// How often it is looked at.
         interval: Duration,
         /// The folder of secrets for tenants of the administrative API.
@@ -55,6 +57,7 @@ impl TenantSource {
             TenantsFrom::None => Self::None,
             TenantsFrom::File => Self::File {
                 path: values.tenants_file.value.clone(),
+                copy: values.tenants_copy.value.clone(),
                 interval,
                 secrets,
             },
@@ -72,6 +75,13 @@ impl TenantSource {
     }
 }
 
+/// Adds a mistake to a setting that has none.
+fn add(mistakes: &mut Mistakes, place: &WrittenAt, key: &str, what: &str) {
+    if !mistakes.about(key) {
+        mistakes.add(place, key, what);
+    }
+}
+
 /// Checks rules between these settings; `tables` are the tables `[[tenant]]` of the configuration
 /// file.
 pub(crate) fn check(values: &Values, tables: &[Node], mistakes: &mut Mistakes) {
@@ -80,42 +90,39 @@ pub(crate) fn check(values: &Values, tables: &[Node], mistakes: &mut Mistakes) {
         &values.tenants_file,
         &values.tenants_url,
     );
-    let mut add = |place: &WrittenAt, key: &str, what: &str| {
-        if !mistakes.about(key) {
-            mistakes.add(place, key, what);
-        }
-    };
     match source.value {
+        // What it should be is not known, so nothing else contradicts it.
+        _ if mistakes.about("tenants.source") => {}
         TenantsFrom::None => {
             if file.value.is_some() {
                 let what = "set tenants.source = \"file\" as well, or remove this";
-                add(&file.place, "tenants.file", what);
+                add(mistakes, &file.place, "tenants.file", what);
             }
             if url.value.is_some() {
                 let what = "set tenants.source = \"http\" as well, or remove this";
-                add(&url.place, "tenants.url", what);
+                add(mistakes, &url.place, "tenants.url", what);
             }
             if let Some(table) = tables.first() {
                 let what = "set tenants.source = \"file\" under [tenants], so that these tenants \
                             are served, or remove them";
-                add(&table.place, "tenant", what);
+                add(mistakes, &table.place, "tenant", what);
             }
         }
         TenantsFrom::File if file.value.is_none() && tables.is_empty() => {
             let what = "there are no tenants: name a file or a folder in tenants.file, or write \
                         tables [[tenant]]";
-            add(&source.place, "tenants.source", what);
+            add(mistakes, &source.place, "tenants.source", what);
         }
         TenantsFrom::File => {}
         TenantsFrom::Http => {
-            if url.value.is_none() {
+            if url.value.is_none() && !mistakes.about("tenants.url") {
                 let what = "tenants.url is missing: set the address of the registry";
-                add(&source.place, "tenants.source", what);
+                add(mistakes, &source.place, "tenants.source", what);
             }
             if let Some(table) = tables.first() {
                 let what = "with tenants.source = \"http\" all tenants are those of the registry: \
                             add this one there";
-                add(&table.place, "tenant", what);
+                add(mistakes, &table.place, "tenant", what);
             }
         }
     }
@@ -126,7 +133,8 @@ pub(crate) fn check(values: &Values, tables: &[Node], mistakes: &mut Mistakes) {
         mistakes.add(&ca.place, "tenants.tls_ca_file", problem.to_string());
     }
     let main = values.tenants_default.value.0.as_ref();
-    if main.is_some_and(TenantName::is_main) && values.backend_url.value.is_none() {
+    let has_main = values.backend_url.value.is_some() || mistakes.about("backend.url");
+    if main.is_some_and(TenantName::is_main) && !has_main {
         let what = "there is no tenant main without backend.url: set that, or another tenant here";
         mistakes.add(&values.tenants_default.place, "tenants.default", what);
     }

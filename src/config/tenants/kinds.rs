@@ -7,8 +7,8 @@ use ht_node::config::{HostName, HostNameError, KeyHash, PublishKey, Right, Tenan
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::kind::{Kind, UrlPath, Wrong, quoted, rights};
-use crate::config::mistake::{Mistakes, WrittenAt};
+use crate::config::kind::{KeyList, Kind, UrlPath, Wrong, quoted, rights};
+use crate::config::mistake::WrittenAt;
 use crate::config::node::{Node, Value};
 
 /// Most keys of a tenant's publishers.
@@ -144,36 +144,12 @@ impl Kind for PublishKeys {
     type Value = Vec<PublishKey>;
 
     fn read(&self, node: &Node) -> Result<Vec<PublishKey>, Wrong> {
-        let items = match &node.value {
-            Value::List(items) if items.len() <= PUBLISH_KEYS_MAX => items,
-            Value::Raw(_)
-            | Value::Text(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::Flag(_)
-            | Value::List(_)
-            | Value::Table(_)
-            | Value::Other(_) => return Err(Wrong::Says(format!("expected {}", self.expects()))),
+        let list = KeyList {
+            setting: "publish_keys",
+            max: PUBLISH_KEYS_MAX,
+            expects: self.expects(),
         };
-        let mut mistakes = Mistakes::default();
-        let mut keys: Vec<PublishKey> = Vec::new();
-        for (number, item) in (1..).zip(items) {
-            match publish_key(item) {
-                Ok(new) if keys.iter().any(|other| other.hash == new.hash) => {
-                    let what = format!("key {number} is written twice: join what it may do");
-                    mistakes.add(&item.place, "publish_keys", what);
-                }
-                Ok(new) => keys.push(new),
-                Err(what) => {
-                    mistakes.add(&item.place, "publish_keys", format!("key {number}: {what}"));
-                }
-            }
-        }
-        if mistakes.is_empty() {
-            Ok(keys)
-        } else {
-            Err(Wrong::Inside(mistakes))
-        }
+        list.read(node, publish_key, |one, other| one.hash == other.hash)
     }
 
     fn expects(&self) -> String {

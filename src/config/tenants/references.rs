@@ -6,7 +6,7 @@ use ht_node::config::TenantName;
 use serde_json::Value as Json;
 
 use crate::config::layers::TENANT_VARIABLES;
-use crate::config::mistake::{Mistakes, WrittenAt};
+use crate::config::mistake::{Mistake, Mistakes, WrittenAt};
 use crate::config::node::{Node, Value};
 use crate::config::secret_file;
 use crate::config::tenants::Reader;
@@ -100,87 +100,173 @@ pub(crate) fn with_paths(json: Json, trust: &Trust, owner: &TenantName) -> Json 
 const NAMELESS: &str = "a tenant that is not in a file of the operator needs a `name`, written as \
                         a text, to refer to anything";
 
-/// Whose settings are read, and by whom.
-#[derive(Clone, Copy)]
-struct Whose<'a> {
+/// A reference whose value cannot be read: a text that nothing else is stands for it, so that the
+/// rest of the tenant is read all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// Where the reference is written, of which setting, and what to do.
+    pub(crate) mistake: Mistake,
+    /// The place of the text that stands for its value.
+    place: WrittenAt,
+    /// It may be there for the service: this process has another environment, or is another user.
+    pub(crate) is_of_process: bool,
+}
+
+impl Missing {
+    /// Whether a mistake is about the text that stands for the value.
+    pub(super) fn caused(&self, mistake: &Mistake) -> bool {
+        mistake.place == self.place
+    }
+}
+
+/// Why the value of a reference cannot be read.
+struct Unread {
+    what: String,
+    is_of_process: bool,
+}
+
+impl From<String> for Unread {
+    /// That whoever reads it would meet.
+    fn from(what: String) -> Self {
+        Self {
+            what,
+            is_of_process: false,
+        }
+    }
+}
+
+/// Reads the references of one tenant.
+struct Resolver<'a> {
     reader: &'a Reader<'a>,
     /// The tenant, if it is told which.
     owner: Option<&'a TenantName>,
+    path: Vec<String>,
+    mistakes: &'a mut Mistakes,
+    missing: Vec<Missing>,
 }
 
-/// The settings with the values that they refer to.
+/// The settings with the values that they refer to, and the references without one.
 pub(super) fn resolved(
     entries: &[(String, Node)],
     reader: &Reader<'_>,
     owner: Option<&TenantName>,
     mistakes: &mut Mistakes,
-) -> Vec<(String, Node)> {
-    let mut path = Vec::new();
-    let whose = Whose { reader, owner };
-    table(entries, whose, &mut path, mistakes)
-}
-
-fn table(
-    entries: &[(String, Node)],
-    whose: Whose<'_>,
-    path: &mut Vec<String>,
-    mistakes: &mut Mistakes,
-) -> Vec<(String, Node)> {
-    let mut found = Vec::with_capacity(entries.len());
-    for (name, node) in entries {
-        path.push(name.clone());
-        found.extend(one(node, whose, path, mistakes).map(|node| (name.clone(), node)));
-        path.pop();
-    }
-    found
-}
-
-/// None if what it refers to cannot be read, or may not be written here.
-fn one(
-    node: &Node,
-    whose: Whose<'_>,
-    path: &mut Vec<String>,
-    mistakes: &mut Mistakes,
-) -> Option<Node> {
-    let value = match &node.value {
-        Value::Table(entries) => match entries.as_slice() {
-            [(kind, text)] if matches!(kind.as_str(), "env" | "file") && text.text().is_some() => {
-                let text = text.text().unwrap_or_default();
-                return match whose.secret(kind, text, &node.place) {
-                    Ok(node) => Some(node),
-                    Err(what) => {
-                        mistakes.add(&node.place, &path.join("."), what);
-                        None
-                    }
-                };
-            }
-            entries => Value::Table(table(entries, whose, path, mistakes)),
-        },
-        Value::List(items) => {
-            let items = items.iter();
-            Value::List(
-                items
-                    .filter_map(|item| one(item, whose, path, mistakes))
-                    .collect(),
-            )
-        }
-        Value::Text(_) if is_secret(path) => {
-            let what = "the value of this header looks like a secret, which is not written here: \
-                        write fixed = { file = \"…\" } or { env = \"…\" }";
-            mistakes.add(&node.place, &path.join("."), what);
-            return None;
-        }
-        other @ (Value::Raw(_)
-        | Value::Text(_)
-        | Value::Integer(_)
-        | Value::Float(_)
-        | Value::Flag(_)
-        | Value::Other(_)) => other.clone(),
+) -> (Vec<(String, Node)>, Vec<Missing>) {
+    let mut resolver = Resolver {
+        reader,
+        owner,
+        path: Vec::new(),
+        mistakes,
+        missing: Vec::new(),
     };
-    Some(Node {
-        place: node.place.clone(),
-        value,
-    })
+    let entries = resolver.table(entries);
+    (entries, resolver.missing)
+}
+
+impl Resolver<'_> {
+    fn table(&mut self, entries: &[(String, Node)]) -> Vec<(String, Node)> {
+        let mut found = Vec::with_capacity(entries.len());
+        for (name, node) in entries {
+            self.path.push(name.clone());
+            found.push((name.clone(), self.one(node)));
+            self.path.pop();
+        }
+        found
+    }
+
+    fn one(&mut self, node: &Node) -> Node {
+        let value = match &node.value {
+            Value::Table(entries) => match entries.as_slice() {
+                [(kind, text)]
+                    if matches!(kind.as_str(), "env" | "file") && text.text().is_some() =>
+                {
+                    return self.reference(kind, text.text().unwrap_or_default(), &node.place);
+                }
+                entries => Value::Table(self.table(entries)),
+            },
+            Value::List(items) => Value::List(items.iter().map(|item| self.one(item)).collect()),
+            Value::Text(_) if is_secret(&self.path) => {
+                let what = "the value of this header looks like a secret, which is not written \
+                            here: write fixed = { file = \"…\" } or { env = \"…\" }";
+                self.mistakes.add(&node.place, &self.path.join("."), what);
+                Value::Text(stand_in("literal"))
+            }
+            other @ (Value::Raw(_)
+            | Value::Text(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Flag(_)
+            | Value::Other(_)) => other.clone(),
+        };
+        Node {
+            place: node.place.clone(),
+            value,
+        }
+    }
+
+    /// The text that `{ env = … }` or `{ file = … }` refers to.
+    fn reference(&mut self, kind: &str, text: &str, named: &WrittenAt) -> Node {
+        let (path, read) = if kind == "env" {
+            (PathBuf::from(format!("${text}")), self.variable(text))
+        } else {
+            let path = self.reader.trust.path(self.owner, text);
+            (path.unwrap_or_else(|_| text.into()), self.file(text))
+        };
+        let place = WrittenAt::Secret {
+            path,
+            named: Box::new(named.clone()),
+        };
+        let value = read.unwrap_or_else(
+            |Unread {
+                 what,
+                 is_of_process,
+             }| {
+                let mistake = Mistake {
+                    place: named.clone(),
+                    key: self.path.join("."),
+                    what,
+                };
+                self.missing.push(Missing {
+                    mistake,
+                    place: place.clone(),
+                    is_of_process,
+                });
+                stand_in(&format!("{kind}:{text}"))
+            },
+        );
+        Node {
+            place,
+            value: Value::Text(value),
+        }
+    }
+
+    fn file(&self, text: &str) -> Result<String, Unread> {
+        let path = self.reader.trust.path(self.owner, text)?;
+        secret_file::read(self.reader.folder, &path).map_err(|what| Unread {
+            what,
+            is_of_process: secret_file::is_denied(self.reader.folder, &path),
+        })
+    }
+
+    fn variable(&self, name: &str) -> Result<String, Unread> {
+        let Reader {
+            trust, environment, ..
+        } = self.reader;
+        trust.check_variable(self.owner, name)?;
+        let found = environment.get(name).filter(|text| !text.is_empty());
+        found.cloned().ok_or_else(|| Unread {
+            what: format!("the variable {name} is not set: set it, and restart the gateway"),
+            is_of_process: true,
+        })
+    }
+}
+
+/// What stands for a value that cannot be read: long enough for a key, and as no other.
+fn stand_in(what: &str) -> String {
+    let what = what
+        .chars()
+        .map(|c| if c.is_ascii_graphic() { c } else { '_' });
+    format!("not-readable-here:{}", what.collect::<String>())
 }
 
 /// Whether the value at this path is a secret by its name: the value of a header that authenticates.
@@ -201,36 +287,4 @@ fn is_secret(path: &[String]) -> bool {
         "password",
     ];
     words.iter().any(|word| name.contains(word))
-}
-
-impl Whose<'_> {
-    /// The text that `{ env = … }` or `{ file = … }` refers to.
-    fn secret(&self, kind: &str, text: &str, named: &WrittenAt) -> Result<Node, String> {
-        let (path, secret) = if kind == "env" {
-            (PathBuf::from(format!("${text}")), self.variable(text)?)
-        } else {
-            let path = self.reader.trust.path(self.owner, text)?;
-            let secret = secret_file::read(self.reader.folder, &path)?;
-            (path, secret)
-        };
-        Ok(Node {
-            place: WrittenAt::Secret {
-                path,
-                named: Box::new(named.clone()),
-            },
-            value: Value::Text(secret),
-        })
-    }
-
-    fn variable(&self, name: &str) -> Result<String, String> {
-        self.reader.trust.check_variable(self.owner, name)?;
-        let found = self
-            .reader
-            .environment
-            .get(name)
-            .filter(|text| !text.is_empty());
-        found.cloned().ok_or_else(|| {
-            format!("the variable {name} is not set: set it, and restart the gateway")
-        })
-    }
 }

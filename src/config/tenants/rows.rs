@@ -1,7 +1,7 @@
 //! The settings of a tenant besides those of the sections that it shares with the configuration
 //! file, defined once: reading, bounds, defaults, schema and documentation come from this table.
 
-use ht_node::config::{PublishKey, TenantFeatures, TenantName};
+use ht_node::config::{PublishKey, TenantName};
 
 use crate::config::kind::{Count, Flag, Listed, Size};
 use crate::config::table::settings;
@@ -44,8 +44,4 @@ settings! {
         "Rate limit: handshakes. Further ones are rejected with 503. 0: no limit.";
     limits_window_bytes: usize, live "limits.window_bytes", BYTES, 0,
         "Bytes of its publications in the window of this node; beyond it its own oldest ones are dropped. 0: as much as `window.bytes` of the node allows.";
-    features_requests: bool, live "features.requests", Flag, TenantFeatures::default().requests,
-        "Reserved for requests of clients to the API: nothing needs it yet.";
-    features_presence: bool, live "features.presence", Flag, TenantFeatures::default().presence,
-        "Reserved for presence: nothing needs it yet. Hooks are called if they are set.";
 }

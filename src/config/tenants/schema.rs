@@ -10,7 +10,7 @@ use crate::config::table::Described;
 use crate::config::tenants::{is_shared, rows};
 
 /// Sections of a tenant, besides its own settings.
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 4] = [
     ("backend", "The tenant's HTTP API."),
     (
         "hooks",
@@ -21,7 +21,6 @@ const SECTIONS: [(&str, &str); 5] = [
         "limits",
         "The tenant's share of each node. 0: no limit besides those of the node.",
     ),
-    ("features", "What its clients may use."),
 ];
 
 /// The JSON schema of a tenant.

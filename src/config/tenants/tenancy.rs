@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ht_node::config::TenantConfig;
-use ht_node::directory::conflicts;
 
-use crate::config::mistake::{Mistakes, WrittenAt};
+use crate::config::mistake::Mistakes;
 use crate::config::node::Node;
 use crate::config::settings::Values;
-use crate::config::tenants::{Document, Reader, TenantSource, Trust, files};
+use crate::config::tenants::{Document, Reader, Survey, TenantSource, Trust, files};
 
 /// The source of tenants, and what their settings may refer to.
 #[derive(Clone, Debug)]
@@ -36,20 +35,17 @@ impl Tenancy {
         let tables = tables.into_iter();
         Self {
             source: TenantSource::of(values),
-            tables: tables.map(|node| Document { node, stem: None }).collect(),
+            tables: tables.map(Document::of).collect(),
             environment: Arc::new(environment),
             folder: folder.to_owned(),
         }
     }
 
-    /// The tenants with which a gateway starts; those of a registry come later.
-    pub(crate) fn at_start(&self, mistakes: &mut Mistakes) -> Vec<TenantConfig> {
+    /// The tenants in files at this moment; none where they come from elsewhere.
+    pub(crate) fn at_start(&self) -> Survey {
         match self.source {
-            TenantSource::None | TenantSource::Http { .. } => Vec::new(),
-            TenantSource::File { .. } => self.of_files().unwrap_or_else(|found| {
-                mistakes.0.extend(found.0);
-                Vec::new()
-            }),
+            TenantSource::None | TenantSource::Http { .. } => Survey::default(),
+            TenantSource::File { .. } => self.survey(),
         }
     }
 
@@ -62,19 +58,20 @@ impl Tenancy {
         documents
     }
 
+    /// What is written in files.
+    pub(crate) fn survey(&self) -> Survey {
+        let mut mistakes = Mistakes::default();
+        let documents = self.documents(&mut mistakes);
+        Survey::of(documents, mistakes, &self.reader(Trust::Operator))
+    }
+
     /// The tenants in files.
     ///
     /// # Errors
     /// With every mistake of all of them.
+    #[cfg(test)]
     pub(crate) fn of_files(&self) -> Result<Vec<TenantConfig>, Mistakes> {
-        let mut mistakes = Mistakes::default();
-        let documents = self.documents(&mut mistakes);
-        let tenants = self.checked(&documents, Trust::Operator, &mut mistakes);
-        if mistakes.is_empty() {
-            Ok(tenants)
-        } else {
-            Err(mistakes)
-        }
+        self.survey().whole()
     }
 
     /// The tenants of these documents, with every mistake of all of them.
@@ -84,14 +81,14 @@ impl Tenancy {
         trust: Trust,
         mistakes: &mut Mistakes,
     ) -> Vec<TenantConfig> {
-        let tenants = self.reader(trust).read(documents, mistakes);
-        for conflict in conflicts(&tenants) {
-            let is_second = |document: &&Document| document.name() == &*conflict.second;
-            let place = documents.iter().rfind(is_second);
-            let place = place.map_or(&WrittenAt::Default, |document| &document.node.place);
-            mistakes.add(place, "", conflict.to_string());
-        }
-        tenants
+        let survey = self.survey_of(documents.to_vec(), trust);
+        mistakes.0.extend(survey.all_mistakes().0);
+        survey.good()
+    }
+
+    /// What these documents say, of which so much is trusted.
+    pub(crate) fn survey_of(&self, documents: Vec<Document>, trust: Trust) -> Survey {
+        Survey::of(documents, Mistakes::default(), &self.reader(trust))
     }
 
     /// Reads tenants of which so much is trusted.
@@ -108,6 +105,31 @@ impl Tenancy {
         match &self.source {
             TenantSource::File { path, .. } => path.as_deref(),
             TenantSource::None | TenantSource::Http { .. } => None,
+        }
+    }
+
+    /// Where the tenants come from, to follow the word "from". Without tenants it is empty.
+    pub(crate) fn shown(&self) -> String {
+        match &self.source {
+            TenantSource::None => String::new(),
+            TenantSource::File { path: None, .. } => "the configuration file".to_owned(),
+            TenantSource::File {
+                path: Some(path), ..
+            } if self.tables.is_empty() => path.display().to_string(),
+            TenantSource::File {
+                path: Some(path), ..
+            } => format!("{} and the configuration file", path.display()),
+            TenantSource::Http { url, .. } => format!("the registry {url}"),
+        }
+    }
+
+    /// The file of the last good list.
+    pub(crate) fn copy(&self) -> Option<PathBuf> {
+        match &self.source {
+            TenantSource::None => None,
+            TenantSource::File { copy, .. } | TenantSource::Http { copy, .. } => {
+                copy.as_ref().map(|path| self.folder.join(path))
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::document::of_several;
 use super::*;
 use crate::config::{Config, Sources};
 
@@ -44,16 +45,20 @@ const MAIN: &str = "[backend]\nurl = 'http://main/'\n[tenants]\nsource = 'file'\
 fn good(files: &[(&str, &str)]) -> Vec<TenantConfig> {
     let found = Site::with(files).load(&[("ACME_TOKEN", "geheim"), ("HT_TENANT_X", "x")]);
     let config = found.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let mistakes = config.survey.all_mistakes();
+    assert!(mistakes.is_empty(), "{mistakes}");
     config.server.tenants.list
 }
 
 /// The mistakes, a line each.
 #[track_caller]
 fn bad(files: &[(&str, &str)]) -> Vec<String> {
-    match Site::with(files).load(&[("ACME_TOKEN", "geheim")]) {
-        Ok(_) => panic!("expected mistakes in {files:?}"),
-        Err(mistakes) => mistakes.lines().collect(),
-    }
+    let mistakes = match Site::with(files).load(&[("ACME_TOKEN", "geheim")]) {
+        Ok(config) => config.survey.all_mistakes(),
+        Err(mistakes) => mistakes,
+    };
+    assert!(!mistakes.is_empty(), "expected mistakes in {files:?}");
+    mistakes.lines().collect()
 }
 
 /// A tenant with every setting, one of the sections that it shares for each kind.
@@ -69,7 +74,6 @@ publish_keys = [
   { key = { file = "acme.key" }, may = ["publish", "command", "read"] },
 ]
 limits = { connections = 1, connections_per_user = 2, messages_per_second = 50_000, publish_per_second = 4, bytes_per_second = "20MiB", handshakes_per_second = 6, window_bytes = "8MiB" }
-features = { requests = true, presence = false }
 
 [backend]
 url = "https://api.acme.example/"
@@ -134,10 +138,6 @@ fn every_setting_of_a_tenant_is_read() {
         window_bytes: 8 << 20,
     };
     assert_eq!(tenant.limits, limits);
-    assert_eq!(
-        (tenant.features.requests, tenant.features.presence),
-        (true, false)
-    );
     let backend = &tenant.backend;
     assert_eq!(backend.url, "https://api.acme.example/");
     assert_eq!(backend.timeout, Duration::from_secs(5));
@@ -166,10 +166,7 @@ fn a_tenant_is_the_same_from_every_source() {
         ACME.replace("[backend]", "[tenant.backend]")
             .replace("[hooks]", "[tenant.hooks]")
     );
-    let mut mistakes = Mistakes::default();
-    let json = tenant_in(ACME, "acme.toml", &mut mistakes)
-        .unwrap()
-        .to_json();
+    let json = of_one(ACME, Path::new("acme.toml")).to_json();
     let json = json.to_string();
     let expected = |mut tenant: TenantConfig| {
         tenant.origins.written = OriginsWritten::Nowhere;
@@ -287,6 +284,10 @@ fn a_rule_that_a_tenant_breaks_is_told() {
         ),
         ("host = ['a']", "did you mean hosts?"),
         (
+            "features = { presence = true }",
+            "features: there is no such section",
+        ),
+        (
             "path = 'ws'",
             "path: expected a path that begins with a slash",
         ),
@@ -378,6 +379,121 @@ fn a_rule_that_a_tenant_breaks_is_told() {
 }
 
 #[test]
+fn mistakes_of_one_tenant_leave_the_others_as_they_are() {
+    let folder = format!("{MAIN}file = 'tenants'\n");
+    let fixed = |what: &str| {
+        format!("backend = {{ url = 'http://x/', headers = {{ X-A = {{ fixed = {what} }} }} }}\n")
+    };
+    let site = Site::with(&[
+        ("high-templar.toml", &folder),
+        ("tenants/a.toml", "backend = { url = 'http://a/' }\n"),
+        ("tenants/broken.toml", "backend = {\n"),
+        ("tenants/wrong.toml", "backend = { url = 'http://a' }\n"),
+        (
+            "tenants/b.toml",
+            "hosts = ['x.example']\nbackend = { url = 'http://b/' }\n",
+        ),
+        (
+            "tenants/c.toml",
+            "hosts = ['x.example']\nbackend = { url = 'http://c/' }\n",
+        ),
+        ("tenants/elsewhere.toml", &fixed("{ env = 'NOT_HERE' }")),
+        ("tenants/lost.toml", &fixed("{ file = 'not-here' }")),
+        ("tenants/twice.toml", "backend = { url = 'http://t/' }\n"),
+        (
+            "tenants/twice.json",
+            "{\"backend\": {\"url\": \"http://u/\"}}",
+        ),
+    ]);
+    let config = site
+        .load(&[])
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    // Whose the host is, and which of two files counts, is not for the gateway to guess.
+    let served = config.server.tenants.list.iter();
+    let served: Vec<_> = served.map(|it| it.name.as_str()).collect();
+    assert_eq!(served, ["a"]);
+    let survey = config.survey;
+    let shown: Vec<_> = survey
+        .tenants
+        .iter()
+        .map(|it| {
+            let state = (it.mistakes.lines().count(), it.missing.len());
+            (it.document.name(), state, it.config().is_some())
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("a", (0, 0), true),
+            ("b", (0, 0), true),
+            ("broken", (1, 0), false),
+            ("c", (1, 0), true),
+            ("elsewhere", (0, 1), true),
+            ("lost", (1, 0), true),
+            ("twice", (0, 0), true),
+            ("twice", (1, 0), false),
+            ("wrong", (1, 0), false),
+        ]
+    );
+    assert_eq!(survey.all_mistakes().lines().count(), 6);
+}
+
+#[test]
+fn a_reference_that_cannot_be_read_is_told_once_whatever_it_is_for() {
+    let folder = format!("{MAIN}file = 'tenants'\n");
+    for text in [
+        "backend.headers = { Authorization = { fixed = { env = 'NO' } } }",
+        "backend.headers = { Authorization = { fixed = 'geheim' } }",
+        "publish_keys = [{ key = { env = 'NO' }, may = ['read'] }]",
+        "hosts = [{ env = 'NO' }]",
+        "hosts = { env = 'NO' }",
+        "key = { env = 'NO' }",
+        "backend.timeout = { file = 'no' }",
+        "limits = { connections = { env = 'NO' } }",
+    ] {
+        let tenant = format!("backend.url = 'http://a/'\n{text}\n");
+        let found = bad(&[("high-templar.toml", &folder), ("tenants/a.toml", &tenant)]);
+        assert_eq!(found.len(), 1, "{text}: {}", found.join("\n"));
+    }
+    let tenant = "backend.url = { env = 'NO' }\n";
+    let found = bad(&[("high-templar.toml", &folder), ("tenants/a.toml", tenant)]);
+    assert_eq!(found.len(), 1, "{}", found.join("\n"));
+}
+
+#[test]
+fn commands_about_tenants_need_nothing_of_the_service() {
+    let site = Site::with(&[
+        (
+            "high-templar.toml",
+            "websocket_path = '/live/'\nlisten = 7\n[backend]\ntimeout = 'soon'\n\
+             [internal]\nlisten = '0.0.0.0:8002'\napi_key_file = '/nowhere/at/all'\n\
+             [tenants]\nsource = 'file'\nfile = 'tenants'\n",
+        ),
+        ("tenants/a.toml", "backend = { url = 'http://a/' }\n"),
+    ]);
+    assert!(site.load(&[]).is_err());
+    let sources = Sources {
+        folder: site.0.path().to_owned(),
+        ..Sources::default()
+    };
+    let (tenancy, websocket_path) = sources.tenancy().unwrap();
+    assert_eq!(websocket_path, "/live/");
+    assert_eq!(tenancy.survey().good().len(), 1);
+    for (text, part) in [
+        ("[tenants\n", "not valid TOML"),
+        ("[tenants]\nsource = 'flie'\n", "tenants.source: expected"),
+        (
+            "[tenants]\nfile = 'x'\n",
+            "tenants.file: set tenants.source",
+        ),
+    ] {
+        fs::write(site.0.path().join("high-templar.toml"), text).unwrap();
+        let found = sources.tenancy().unwrap_err().to_string();
+        assert!(found.contains(part), "{text}: {found}");
+    }
+}
+
+#[test]
 fn sources_that_contradict_each_other_are_mistakes() {
     let tenant = "[[tenant]]\nname = 'a'\nbackend.url = 'http://a/'\n";
     for (text, part) in [
@@ -403,17 +519,26 @@ fn sources_that_contradict_each_other_are_mistakes() {
             "tenants.url is missing",
         ),
         (
+            "[tenants]\nsource = 'http'\nurl = 'http://r'\n".to_owned(),
+            "tenants.url: end it with a slash",
+        ),
+        (
+            "[tenants]\nsource = 'flie'\nfile = 'x'\n".to_owned(),
+            "tenants.source: expected",
+        ),
+        (
             format!("[tenants]\nsource = 'http'\nurl = 'http://r/'\n{tenant}"),
             "all tenants are those of the registry",
         ),
         (
-            "[tenants]\nsource = 'file'\ndefault = 'A'\n".to_owned(),
+            format!("[tenants]\nsource = 'file'\ndefault = 'A'\n{tenant}"),
             "\"main\" or the name of a tenant",
         ),
     ] {
         let text = format!("[backend]\nurl = 'http://main/'\n{text}");
-        let found = bad(&[("high-templar.toml", &text)]).join("\n");
-        assert!(found.contains(part), "{text}: {found}");
+        let found = bad(&[("high-templar.toml", &text)]);
+        assert!(found[0].contains(part), "{text}: {found:?}");
+        assert_eq!(found.len(), 1, "each mistake is told once: {found:?}");
     }
     let nobody = format!("[tenants]\nsource = 'file'\ndefault = 'main'\n{tenant}");
     let found = bad(&[("high-templar.toml", &nobody)]).join("\n");
@@ -745,15 +870,21 @@ proptest! {
         for name in ["a.toml", "a.json"] {
             let mut mistakes = Mistakes::default();
             for is_one in [true, false] {
-                let documents = of_file(&text, Path::new(name), is_one, &mut mistakes);
+                let documents = if is_one {
+                    vec![of_one(&text, Path::new(name))]
+                } else {
+                    of_several(&text, Path::new(name), &mut mistakes)
+                };
                 let reader = Reader {
                     environment: &BTreeMap::new(),
                     folder: Path::new("/nonexistent"),
                     trust: Trust::Others(None),
                 };
-                let found = reader.read(&documents, &mut mistakes);
-                prop_assert!(found.len() <= documents.len());
                 let _ = documents.iter().map(Document::to_json).collect::<Vec<_>>();
+                let count = documents.len();
+                let survey = Survey::of(documents, Mistakes::default(), &reader);
+                prop_assert!(survey.good().len() <= count);
+                prop_assert_eq!(survey.whole().is_ok(), survey.good().len() == count);
             }
             let _ = mistakes.to_string();
         }

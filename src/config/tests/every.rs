@@ -597,11 +597,11 @@ fn every_setting_is_read_from_the_environment_and_beats_the_file() {
 }
 
 /// No tenants.
-fn nobody() -> (Tenancy, Vec<ht_node::config::TenantConfig>) {
+fn nobody() -> (Tenancy, Survey) {
     let mut mistakes = Mistakes::default();
     let values = settings::read(&Layers::default(), &mut mistakes);
     let tenancy = Tenancy::of(&values, Vec::new(), BTreeMap::new(), Path::new(""));
-    (tenancy, Vec::new())
+    (tenancy, Survey::default())
 }
 
 /// A configuration with these lines, without the checks that concern several settings.

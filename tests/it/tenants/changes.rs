@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::client;
 use crate::support::{Gate, Gateway, Handshake, Reply, StubBackend, eventually};
-use crate::tenants::kit::{Tenant, answering, expect_refused, gateway, named, publish, replace};
+use crate::tenants::kit::{
+    Tenant, answering, expect_recovered, expect_refused, gateway, named, publish, publish_of_each,
+    replace,
+};
 
 /// Waits until clients of a tenant get this status.
 #[track_caller]
@@ -170,29 +173,10 @@ fn a_window_of_two_tenants_survives_a_restart() {
             .set("HT_WINDOW__FILE", folder.path().join("window").display())
             .start()
     };
-    let events = "high-templar.v1, high-templar.events";
     let mut first = start();
-    let mut client = named(tenants[0].handshake(&first), events).open();
-    let cursor = client.expect_whole()["cursor"].clone();
-    for tenant in &tenants {
-        assert_eq!(
-            tenant.post(&first, &publish(tenant.name, "same")).status,
-            200
-        );
-    }
+    let cursor = publish_of_each(&first, &tenants);
     first.signal("TERM");
     first.wait_for_end();
     let second = start();
-    for tenant in &tenants {
-        let again = tenant.post(&second, &publish("again", "same"));
-        assert_eq!(again.json()["duplicate"], true, "{}", tenant.name);
-        let mut client = named(tenant.handshake(&second), events).open();
-        client.expect_whole();
-        client.send_json(&json!({
-            "type": "subscribe", "room": {"n": 1}, "requestId": "x", "since": cursor,
-        }));
-        assert_eq!(client.expect_whole()["replayed"], 1);
-        assert_eq!(client.expect_whole()["data"], tenant.name);
-        client.fence();
-    }
+    expect_recovered(&second, &tenants, &cursor);
 }

@@ -6,6 +6,9 @@ use sha2::{Digest as _, Sha256};
 use crate::support::gateway::Builder;
 use crate::support::{Answer, Client, Gateway, Handshake, Reply, Seen, StubBackend, http};
 
+/// The subprotocols of a client that recovers.
+pub(crate) const EVENTS: &str = "high-templar.v1, high-templar.events";
+
 /// The key of the operator.
 pub(crate) const ADMIN: &str = "the-operators-key";
 
@@ -136,6 +139,37 @@ pub(crate) fn gateway(tenants: &[Tenant]) -> Builder {
         .set("HT_TENANTS__FILE", path.display())
         .set("HT_TENANTS__INTERVAL", "100ms")
         .set("HT_INTERNAL__API_KEY", ADMIN)
+}
+
+/// Publishes for each of these tenants its name, with the same id; the cursor of a client from
+/// before.
+#[track_caller]
+pub(crate) fn publish_of_each(gateway: &Gateway, tenants: &[Tenant]) -> Value {
+    let mut client = named(tenants[0].handshake(gateway), EVENTS).open();
+    let cursor = client.expect_whole()["cursor"].clone();
+    for tenant in tenants {
+        let answer = tenant.post(gateway, &publish(tenant.name, "same"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    cursor
+}
+
+/// Another node knows what [`publish_of_each`] published: its id, and its data for who comes back.
+#[track_caller]
+pub(crate) fn expect_recovered(gateway: &Gateway, tenants: &[Tenant], cursor: &Value) {
+    for tenant in tenants {
+        let again = tenant.post(gateway, &publish("again", "same"));
+        assert_eq!(again.json()["duplicate"], true, "{}", tenant.name);
+        let mut client = named(tenant.handshake(gateway), EVENTS).open();
+        client.expect_whole();
+        client.send_json(&json!({
+            "type": "subscribe", "room": {"n": 1}, "requestId": "x", "since": cursor,
+        }));
+        let answer = client.expect_whole();
+        assert_eq!(answer["replayed"], 1, "{answer}");
+        assert_eq!(client.expect_whole()["data"], tenant.name);
+        client.fence();
+    }
 }
 
 /// The close reason of a client that is not admitted.

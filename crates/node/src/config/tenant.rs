@@ -39,8 +39,6 @@ pub struct TenantConfig {
     pub publish_keys: Vec<PublishKey>,
     /// Its share of the node.
     pub limits: TenantLimits,
-    /// What its clients may use.
-    pub features: TenantFeatures,
     /// It is not served for now.
     pub is_suspended: bool,
 }
@@ -97,22 +95,4 @@ pub struct TenantLimits {
     pub handshakes_per_second: usize,
     /// Bytes of the window.
     pub window_bytes: usize,
-}
-
-/// What the clients of a tenant may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TenantFeatures {
-    /// Requests to the API.
-    pub requests: bool,
-    /// Presence.
-    pub presence: bool,
-}
-
-impl Default for TenantFeatures {
-    fn default() -> Self {
-        Self {
-            requests: false,
-            presence: true,
-        }
-    }
 }

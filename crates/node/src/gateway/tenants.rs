@@ -1,5 +1,7 @@
 //! Tenants that come, change and go at run time.
 
+use std::sync::Arc;
+
 use ht_control::tenants::changes::Changes;
 use ht_control::tenants::claims::Conflict;
 use ht_proto::entry::TenantId;
@@ -42,6 +44,12 @@ impl Gateway {
             node.rechecks.wake();
         }
         Ok(changes)
+    }
+
+    /// The tenants in force, without the `main` of the node's own configuration.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<Arc<TenantConfig>> {
+        self.node.tenants.configured()
     }
 
     /// A tenant has these limits from now on.

@@ -79,6 +79,7 @@ fn describe(metric: &Metric, out: &mut String) {
         | Read::BrokerCounter(_)
         | Read::UsageGauge(_)
         | Read::TenantsCounter(_)
+        | Read::TenantsGauge(_)
         | Read::UsageCounter(_)
         | Read::ProcessGauge(_)
         | Read::ProcessCounter(_) => {}

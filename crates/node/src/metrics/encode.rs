@@ -24,6 +24,7 @@ impl Metric {
             | Read::BrokerGauge(_)
             | Read::Build
             | Read::TenantGauge(_)
+            | Read::TenantsGauge(_)
             | Read::UsageGauge(_)
             | Read::ProcessGauge(_) => MetricType::Gauge,
             Read::Histogram(_) => MetricType::Histogram,
@@ -74,7 +75,7 @@ impl Metric {
             Read::TenantGauge(_) | Read::TenantCounter(_) | Read::TenantCounterBy(..) => {
                 now.tenants.is_some()
             }
-            Read::TenantsCounter(_) => now.tenants.is_some(),
+            Read::TenantsCounter(_) | Read::TenantsGauge(_) => now.tenants.is_some(),
             Read::UsageGauge(_) | Read::UsageCounter(_) => now.sources.usage.is_some(),
             Read::Gauge(_)
             | Read::GaugeByShard(_)
@@ -102,7 +103,7 @@ impl Metric {
         let name = self.full_name();
         let mut metric = encoder.encode_descriptor(&name, self.help(), None, self.kind())?;
         match (&self.read, broker) {
-            (Read::Gauge(read), _) => gauge(read(now)).encode(metric),
+            (Read::Gauge(read) | Read::TenantsGauge(read), _) => gauge(read(now)).encode(metric),
             (Read::Seconds(read), _) => ConstGauge::new(read(now)).encode(metric),
             (Read::Histogram(read), _) => read(now).encode(metric),
             (Read::Counter(read) | Read::TenantsCounter(read), _) => {

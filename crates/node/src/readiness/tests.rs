@@ -6,6 +6,7 @@ use ht_core::index::Matching;
 use ht_core::window::WindowLimits;
 
 use super::*;
+use crate::config::TenantsConfig;
 use crate::inbox;
 use crate::inbox::{Input, Receiver};
 use crate::sequencer::NodeSequencer;
@@ -72,7 +73,7 @@ impl Setting {
 
 fn readiness(node: &Node) -> Readiness {
     Readiness {
-        administration: Arc::default(),
+        administration: Arc::clone(&node.administration),
         window: Arc::clone(&node.window),
         tickets: Arc::clone(&node.tickets),
         lifecycle: Arc::clone(&node.lifecycle),
@@ -81,7 +82,7 @@ fn readiness(node: &Node) -> Readiness {
         delivery: Arc::clone(&node.delivery),
         peers: Arc::clone(&node.peers),
         broker: None,
-        tenants: Arc::default(),
+        tenants: Arc::clone(&node.tenants),
     }
 }
 
@@ -128,6 +129,33 @@ fn a_node_that_the_others_do_not_know_is_not_ready() {
     );
     node.peers.close();
     assert!(!reasons().contains("announced"), "{}", reasons());
+}
+
+#[test]
+fn a_node_that_knows_no_tenant_is_not_ready() {
+    let mut node = Node::new(0, Matching::default(), WindowLimits::default());
+    let config = TenantsConfig {
+        is_enabled: true,
+        ..TenantsConfig::default()
+    };
+    let tenants = Tenants::new(&config, None, node.call_clock()).unwrap();
+    let without = readiness(&node);
+    assert!(!without.reasons().join("; ").contains("tenants"));
+    node.tenants = Arc::new(tenants);
+    let readiness = readiness(&node);
+    let reasons = || readiness.reasons().join("; ");
+    assert!(
+        reasons().contains("tenants: there is none"),
+        "{}",
+        reasons()
+    );
+    node.administration.freshness().is_missing("a secret cause");
+    assert!(
+        reasons().contains("no list of them has been read"),
+        "{}",
+        reasons()
+    );
+    assert!(!reasons().contains("a secret cause"), "{}", reasons());
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use ht_proto::trigger::TriggerLimits;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{Origins, PublishKey, Right, TenantFeatures, TenantLimits};
+use crate::config::{Origins, PublishKey, Right, TenantLimits};
 
 const SHORT: Duration = Duration::from_millis(10);
 
@@ -43,7 +43,6 @@ fn tenant(text: &str) -> TenantConfig {
             may: [Right::Publish].into_iter().collect(),
         }],
         limits: TenantLimits::default(),
-        features: TenantFeatures::default(),
         is_suspended: false,
     }
 }
