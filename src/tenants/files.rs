@@ -165,22 +165,22 @@ impl Files {
         let tenants = match survey.whole() {
             Ok(tenants) => tenants,
             Err(mistakes) => {
+                freshness.is_stale(MISTAKES);
                 let is_new = self.said != mistakes;
                 self.say(mistakes);
                 if is_new {
                     error!("tenants not changed: see the mistakes above");
                 }
-                freshness.is_stale(MISTAKES);
                 return Outcome::Refused;
             }
         };
         self.said = Mistakes::default();
         if tenants.is_empty() && self.had_some && !is_meant {
+            freshness.is_stale(NONE_LEFT);
             error!(
                 "tenants not changed: there is none any more. If a folder is not mounted, mount it; \
                  if all are meant to go, reload the settings (SIGHUP)"
             );
-            freshness.is_stale(NONE_LEFT);
             return Outcome::Refused;
         }
         let is_some = !tenants.is_empty();

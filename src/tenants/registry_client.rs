@@ -287,12 +287,16 @@ impl Registry {
     /// Logs a trouble, the same one once in a while.
     fn say(&mut self, trouble: &Trouble, freshness: &Freshness) -> Outcome {
         let text = trouble.to_string();
-        let is_new = |(said, at): &(String, Instant)| *said != text || at.elapsed() > AGAIN;
-        if self.said.as_ref().is_none_or(is_new) {
-            error!("tenants not changed: {}: {text}", self.shown);
+        let is_known = |(said, at): &(String, Instant)| *said == text && at.elapsed() <= AGAIN;
+        let is_new = !self.said.as_ref().is_some_and(is_known);
+        if is_new {
             self.said = Some((text, Instant::now()));
         }
-        freshness.is_stale(&self.trouble());
+        let trouble = self.trouble();
+        freshness.is_stale(&trouble);
+        if is_new {
+            error!("tenants not changed: {trouble}");
+        }
         Outcome::Refused
     }
 

@@ -14,10 +14,10 @@ use crate::support::{Gateway, Reply, StubBackend, http};
 fn site(tenants: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = folder();
     let main = format!("[tenants]\nsource = \"file\"\n{tenants}");
-    fs::write(folder.path().join("high-templar.toml"), main).unwrap();
-    fs::create_dir(folder.path().join("tenants")).unwrap();
+    fs::write(folder.path().join("high-templar.toml"), main).expect("a file");
+    fs::create_dir(folder.path().join("tenants")).expect("a file");
     for (name, text) in files {
-        fs::write(folder.path().join("tenants").join(name), text).unwrap();
+        fs::write(folder.path().join("tenants").join(name), text).expect("a file");
     }
     folder
 }

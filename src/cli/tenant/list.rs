@@ -78,11 +78,11 @@ fn line(json: &Json, state: &str, url: &Json, path: Option<&str>) -> String {
     let name = json["name"].as_str().filter(|name| !name.is_empty());
     let hosts = json["hosts"].as_array().into_iter().flatten();
     let hosts: Vec<_> = hosts.filter_map(Json::as_str).collect();
-    let url = match url {
-        Json::Null => "",
-        Json::String(url) => url,
+    let url = match (url.as_str(), url.is_null()) {
+        (Some(url), _) => url,
+        (None, true) => "",
         // It is referred to.
-        _ => "(elsewhere)",
+        (None, false) => "(elsewhere)",
     };
     let place = [&hosts.join(","), path.unwrap_or_default()].join(" ");
     let line = format!(
