@@ -1,12 +1,14 @@
 // The package as others install it: packed by npm, found and typed in every way of resolving modules.
 //
 //   node --test tests/packaging/packaging.js   after `npm run build`, and `npm ci` in this folder
+//
+//   HT_NPM_PACKAGE   a file that npm has packed already, in place of one of this checkout
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -34,11 +36,17 @@ async function run(program, ...args) {
 const tool = (name, ...args) => run(join(TOOLS, ".bin", name), ...args);
 const write = (name, text) => writeFile(join(folder, name), text);
 
+/** Packs what this checkout has built. */
+async function pack() {
+  const options = ["--ignore-scripts", "--json", "--pack-destination", folder];
+  const [{ filename }] = JSON.parse(await run("npm", "pack", ...options, PACKAGE));
+  return join(folder, filename.replace("@", "").replace("/", "-"));
+}
+
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "packaging-"));
-  const pack = ["pack", "--ignore-scripts", "--json", "--pack-destination", folder, PACKAGE];
-  const [{ filename }] = JSON.parse(await run("npm", ...pack));
-  tarball = join(folder, filename.replace("@", "").replace("/", "-"));
+  const packed = process.env.HT_NPM_PACKAGE;
+  tarball = packed ? resolve(packed) : await pack();
   await run("tar", "-xzf", tarball);
   // Beside the tools, as npm would install it.
   await mkdir(join(folder, "node_modules/@high-templar"), { recursive: true });
@@ -68,11 +76,11 @@ test("licence and README are in it; sources and tests are not", async () => {
 
 test('"use client" is the first statement of the hooks', async () => {
   for (const name of ["react.js", "react.cjs"]) {
-    const text = await readFile(join(PACKAGE, "dist", name), "utf8");
+    const text = await readFile(join(folder, "package/dist", name), "utf8");
     assert.match(text, /^"use client";/, name);
   }
   for (const name of ["index.js", "live.js", "testing.js", "spine.js", "page.js"]) {
-    const text = await readFile(join(PACKAGE, "dist", name), "utf8");
+    const text = await readFile(join(folder, "package/dist", name), "utf8");
     assert(!text.includes("use client") && !text.includes("sourceMappingURL"), name);
   }
 });
@@ -82,6 +90,10 @@ test("types agree with modules: node10, node16 from CommonJS and from ESM, bundl
   assert.deepEqual(problems, {});
   const entries = ENTRIES.map((name) => `.${name}`);
   assert.deepEqual(Object.keys(analysis.entrypoints), [...entries, "./package.json"]);
+});
+
+test("publint has nothing to say", async () => {
+  await tool("publint", "run", tarball, "--strict");
 });
 
 // --- TypeScript --------------------------------------------------------------------------------
