@@ -47,8 +47,8 @@ pub(crate) use tenants::{
     tenant_of_json, with_paths,
 };
 
-pub use brokers::Engine;
 pub use docs::{markdown, toml};
+pub use ht_broker::config::Engine;
 pub use live::{Changes, Written};
 pub use log::{Format, Level, LogConfig};
 pub use mistake::Mistakes;

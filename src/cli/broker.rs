@@ -11,7 +11,7 @@ use ht_broker::postgres::{self, Postgres};
 use ht_broker::rabbitmq::{self, RabbitMq, RabbitMqStream};
 use ht_broker::redis::{self, Redis};
 use ht_broker::{Broker, Parsing};
-use ht_node::config::ServerConfig;
+use ht_node::config::{OpenLog, ServerConfig};
 use ht_node::live::Live;
 use ht_node::{offload, records};
 use ht_proto::trigger::TriggerLimits;
@@ -28,41 +28,53 @@ pub(super) fn make(
     reading: Reading,
     live: Live,
 ) -> anyhow::Result<Option<Arc<Broker>>> {
+    let Some(engine) = engine else {
+        tracing::info!(
+            "no broker configured: this node delivers only triggers that are posted to its own /trigger/"
+        );
+        return Ok(None);
+    };
+    open(&engine, reading, live).map(Some)
+}
+
+/// Opens the logs of tenants' own.
+pub(super) fn opener(reading: Reading, live: Live) -> OpenLog {
+    Arc::new(move |engine| {
+        open(engine, reading, live.clone()).map_err(|error| format!("{error:#}"))
+    })
+}
+
+/// Creates a broker with this log.
+fn open(engine: &Engine, reading: Reading, live: Live) -> anyhow::Result<Arc<Broker>> {
     let (log, publish_timeout): (Arc<dyn Log>, _) = match engine {
-        Some(Engine::RabbitMq(config)) => {
+        Engine::RabbitMq(config) => {
             let endpoint = rabbitmq::describe(&config.url)?;
             tracing::info!("consuming triggers from RabbitMQ at {endpoint}");
             let log: Arc<dyn Log> = match &config.stream {
-                None => Arc::new(RabbitMq::new(&config)?),
-                Some(stream) => Arc::new(RabbitMqStream::new(&config, stream.clone())?),
+                None => Arc::new(RabbitMq::new(config)?),
+                Some(stream) => Arc::new(RabbitMqStream::new(config, stream.clone())?),
             };
             (log, config.publish_timeout)
         }
-        Some(Engine::Postgres(config)) => {
+        Engine::Postgres(config) => {
             let endpoint = postgres::describe(&config.url)?;
             tracing::info!("reading triggers from PostgreSQL at {endpoint}");
-            (Arc::new(Postgres::new(&config)?), config.publish_timeout)
+            (Arc::new(Postgres::new(config)?), config.publish_timeout)
         }
-        Some(Engine::Nats(config)) => {
+        Engine::Nats(config) => {
             let endpoint = nats::describe(&config.url)?;
             tracing::info!("reading triggers from NATS at {endpoint}");
-            (Arc::new(Nats::new(&config)?), config.publish_timeout)
+            (Arc::new(Nats::new(config)?), config.publish_timeout)
         }
-        Some(Engine::Redis(config)) => {
+        Engine::Redis(config) => {
             let endpoint = redis::describe(&config.url)?;
             tracing::info!("reading triggers from Redis at {endpoint}");
-            (Arc::new(Redis::new(&config)?), config.publish_timeout)
-        }
-        None => {
-            tracing::info!(
-                "no broker configured: this node delivers only triggers that are posted to its own /trigger/"
-            );
-            return Ok(None);
+            (Arc::new(Redis::new(config)?), config.publish_timeout)
         }
     };
     let parse = move |message| parse(message, &live.now().limits.trigger());
     let broker = Broker::new(log, Arc::new(parse), publish_timeout).reading(reading);
-    Ok(Some(Arc::new(broker)))
+    Ok(Arc::new(broker))
 }
 
 /// How a log that retains its records is read: what a node needs when it starts is its window and

@@ -62,7 +62,8 @@ pub(super) fn run(args: Args) -> Done {
             all_work &= report(name, &finding)?;
         }
         all_work &= tenants::all(&config).await?;
-        let broker = broker::probe(engine.as_ref(), config.server.limits.trigger_bytes).await;
+        let trigger_bytes = config.server.limits.trigger_bytes;
+        let broker = broker::probe(engine.as_ref(), trigger_bytes).await;
         all_work &= report("broker", &broker)?;
         if all_work {
             print("Everything works.")?;

@@ -91,6 +91,7 @@ async fn life(
     let websocket_path = config.server.public.websocket_path.clone();
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let reading = broker::reading(&config.server);
+    config.server.tenants.logs.open = Some(broker::opener(reading, live.clone()));
     let broker = broker::make(engine, reading, live.clone())?;
     let gateway = tokio::select! {
         gateway = Gateway::start(config.server, backend, live, broker, sockets) => gateway?,

@@ -72,7 +72,7 @@ pub(super) fn run(args: Args) -> Done {
             let (tenancy, _) = sources.tenancy()?;
             super::block_on(async {
                 let survey = survey(&tenancy).await?;
-                Ok(if check::survey(&survey).await? {
+                Ok(if check::survey(&survey, tenancy.trigger_bytes).await? {
                     ExitCode::SUCCESS
                 } else {
                     ExitCode::FAILURE

@@ -1,8 +1,9 @@
 //! The brokers: which one there is, and how it is reached.
 
 use ht_broker::config::{
-    BINDING_CHECK, NatsConfig, PostgresConfig, RabbitMqConfig, RedisConfig, StreamConfig,
+    BINDING_CHECK, Engine, NatsConfig, PostgresConfig, RabbitMqConfig, RedisConfig, StreamConfig,
 };
+use ht_broker::{nats, postgres, rabbitmq, redis};
 use ht_node::config::Secret;
 use percent_encoding::utf8_percent_encode;
 
@@ -11,19 +12,6 @@ use crate::config::legacy::ENCODED;
 use crate::config::log::RabbitMqLog;
 use crate::config::mistake::Mistakes;
 use crate::config::settings::Values;
-
-/// The log of a node, and how it is reached.
-#[derive(Clone)]
-pub enum Engine {
-    /// RabbitMQ, with queues or a stream.
-    RabbitMq(RabbitMqConfig),
-    /// PostgreSQL.
-    Postgres(PostgresConfig),
-    /// NATS JetStream.
-    Nats(NatsConfig),
-    /// Redis.
-    Redis(RedisConfig),
-}
 
 impl Config {
     /// The log; none means that triggers arrive over HTTP only.
@@ -48,8 +36,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     let mut set = urls.iter().filter(|(_, _, url)| url.value.is_some());
     if let Some((first, ..)) = set.next() {
         for (key, _, url) in set {
-            let what =
-                format!("{first} is set, too, and a node has one log: leave one of them out");
+            let what = format!("{first} is set, too, and there is one log: leave one of them out");
             mistakes.add(&url.place, key, what);
         }
     }
@@ -91,7 +78,7 @@ fn check_nats(values: &Values, mistakes: &mut Mistakes) {
     ];
     let mut set = logins.iter().filter(|(_, found)| found.value.is_some());
     if let (Some((first, _)), Some((second, found))) = (set.next(), set.next()) {
-        let what = format!("{first} is set, too, and a node has one login: leave one of them out");
+        let what = format!("{first} is set, too, and there is one login: leave one of them out");
         mistakes.add(&found.place, second, what);
     }
     let (certificate, key) = (&values.nats_tls_certificate_file, &values.nats_tls_key_file);
@@ -114,6 +101,61 @@ fn check_nats(values: &Values, mistakes: &mut Mistakes) {
             mistakes.add(&one.place, name, what);
         }
     }
+}
+
+/// The log that these values name.
+pub(crate) fn engine(values: &Values) -> Option<Engine> {
+    let rabbitmq = rabbitmq(values).map(Engine::RabbitMq);
+    let postgres = || postgres(values).map(Engine::Postgres);
+    let nats = || nats(values).map(Engine::Nats);
+    let redis = || redis(values).map(Engine::Redis);
+    rabbitmq.or_else(postgres).or_else(nats).or_else(redis)
+}
+
+/// What a log is called on its server, without secrets: two with the same name are the same log.
+pub(crate) fn names(engine: &Engine) -> Vec<Box<str>> {
+    // The addresses were checked when they were read.
+    let names = match engine {
+        Engine::RabbitMq(config) => {
+            let at = rabbitmq::describe(&config.url);
+            let shown = |at: rabbitmq::Endpoint| format!("{}:{}/{}", at.host, at.port, at.vhost);
+            let at = at.map_or_else(|_| String::new(), shown);
+            let stream = config.stream.as_ref();
+            let stream = stream.map(|stream| format!("RabbitMQ {at}, stream {}", stream.name));
+            let exchange = format!("RabbitMQ {at}, exchange {}", config.exchange);
+            [Some(exchange), stream]
+        }
+        Engine::Postgres(config) => {
+            let at = postgres::describe(&config.url);
+            let at = at.map_or_else(
+                |_| String::new(),
+                |at| format!("{}/{}", at.hosts, at.database),
+            );
+            [
+                Some(format!("PostgreSQL {at}, schema {}", config.log)),
+                None,
+            ]
+        }
+        Engine::Nats(config) => {
+            let at = nats::describe(&config.url);
+            let at = at.map_or_else(|_| String::new(), |at| at.hosts);
+            let stream = Some(&config.stream).filter(|stream| !stream.is_empty());
+            let stream = stream.map(|stream| format!("NATS {at}, stream {stream}"));
+            [
+                Some(format!("NATS {at}, subject {}", config.subject)),
+                stream,
+            ]
+        }
+        Engine::Redis(config) => {
+            let at = redis::describe(&config.url);
+            let at = at.map_or_else(
+                |_| String::new(),
+                |at| format!("{}/{}", at.host, at.database),
+            );
+            [Some(format!("Redis {at}, stream {}", config.stream)), None]
+        }
+    };
+    names.into_iter().flatten().map(Into::into).collect()
 }
 
 /// How to reach RabbitMQ, if it is the broker.

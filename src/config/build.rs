@@ -9,18 +9,17 @@ use ht_backend::tls;
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
-    MetricsConfig, NodesConfig, Origins, OriginsWritten, PermissionsConfig, PublicConfig,
-    ReadinessConfig, RecoveryConfig, RecoverySettings, ResumeConfig, Secret, ServerConfig,
-    ServerLimits, TcpOptions, TenantConfig, TenantsConfig,
+    MetricsConfig, NodesConfig, Origins, OriginsWritten, OwnLogsConfig, PermissionsConfig,
+    PublicConfig, ReadinessConfig, RecoveryConfig, RecoverySettings, ResumeConfig, Secret,
+    ServerConfig, ServerLimits, TcpOptions, TenantConfig, TenantsConfig,
 };
 
 use crate::config::kind::{HeaderChange, TenantsFrom};
 use crate::config::log::RabbitMqLog;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
-use crate::config::tenants::Survey;
 use crate::config::{
-    Config, LogConfig, Tenancy, Written, brokers, memory, nodes, reach, sizes, usage,
+    Config, LogConfig, Survey, Tenancy, Written, brokers, memory, nodes, reach, sizes, usage,
 };
 
 /// Checks rules between settings.
@@ -287,6 +286,12 @@ fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
             is_enabled: values.tenants_source.value != TenantsFrom::None,
             default: values.tenants_default.value.0.clone(),
             list: tenants,
+            logs: OwnLogsConfig {
+                max: values.tenants_logs.value,
+                threads: values.tenants_log_threads.value,
+                // By whoever can reach them.
+                open: None,
+            },
         },
         permissions: PermissionsConfig {
             recheck: values.permissions_recheck.value,

@@ -93,19 +93,31 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     let named = parts
         .each_ref()
         .map(|part| format!("{} ({})", part.key, part.about));
-    let [clients, outboxes, inboxes, window, triggers, handshakes] = named;
+    let [
+        clients,
+        outboxes,
+        inboxes,
+        window,
+        logs,
+        triggers,
+        handshakes,
+    ] = named;
+    let logs = match values.tenants_logs.value {
+        0 => String::new(),
+        _ => format!(", {logs}"),
+    };
     mistakes.add(
         place,
         key,
         format!(
-            "{clients}, {outboxes}, {inboxes}, {window}, {triggers} and {handshakes} together reach \
+            "{clients}, {outboxes}, {inboxes}, {window}{logs}, {triggers} and {handshakes} together reach \
              limits.memory_bytes ({process} bytes): lower one of them or raise \
              limits.memory_bytes, so that what clients hold never turns triggers away"
         ),
     );
 }
 
-fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 6] {
+fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 7] {
     let handshakes = &values.limits_handshakes;
     // The default fits, except for its minimum on very small nodes.
     let unfinished = match handshakes.place {
@@ -139,6 +151,19 @@ fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 6] {
             bounds.inboxes,
         ),
         Part::new("window.bytes", &values.window_bytes, bounds.window),
+        Part {
+            about: format!(
+                "{} logs with a window and inboxes of {} bytes each",
+                values.tenants_logs.value,
+                bounds.window.saturating_add(bounds.inboxes),
+            ),
+            ..Part::new(
+                "tenants.logs",
+                &values.tenants_logs,
+                (bounds.window.saturating_add(bounds.inboxes))
+                    .saturating_mul(values.tenants_logs.value),
+            )
+        },
         Part::new(
             "limits.triggers_in_flight",
             &values.limits_triggers_in_flight,

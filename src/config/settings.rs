@@ -12,9 +12,10 @@ use ht_broker::config::{NatsConfig, PostgresConfig, RedisConfig, StreamConfig};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
-    Listen, Matching, MetricsConfig, NodesConfig, OriginPattern, PermissionsConfig, PublicConfig,
-    ReadinessConfig, RecoveryConfig, RecoverySettings, RestrictedKey, ResumeConfig, Secret,
-    ServerLimits, TcpOptions, Trusted, TrustedProxies, Unreachable, UsageConfig, WindowConfig,
+    Listen, Matching, MetricsConfig, NodesConfig, OriginPattern, OwnLogsConfig, PermissionsConfig,
+    PublicConfig, ReadinessConfig, RecoveryConfig, RecoverySettings, RestrictedKey, ResumeConfig,
+    Secret, ServerLimits, TcpOptions, Trusted, TrustedProxies, Unreachable, UsageConfig,
+    WindowConfig,
 };
 
 use crate::config::kind::{
@@ -25,10 +26,8 @@ use crate::config::kind::{
 };
 use crate::config::log::{Format, Level, RabbitMqLog};
 use crate::config::python::PythonVariables;
-use crate::config::settings::units::{
-    DAY, GIB, HOUR, KIB, MIB, MONTH, MS, count, period, secs, size,
-};
 use crate::config::table::settings;
+use units::{DAY, GIB, HOUR, KIB, MIB, MONTH, MS, count, period, secs, size};
 
 settings! {
     listen: Listen, restart "listen", Address, Address::tcp("0.0.0.0:5000"),
@@ -137,6 +136,10 @@ settings! {
         "Time limit of one call of the registry.";
     tenants_secrets: Option<PathBuf>, restart "tenants.secrets", File, None,
         "A folder of secrets that tenants of a registry, or of the administrative API, may refer to, each to the files of `<this folder>/<name of the tenant>/`. They may refer to variables `HT_TENANT_<NAME>__…` of their own name as well, and to nothing else. Empty: to no file.";
+    tenants_logs: usize, restart "tenants.logs", count(0, 64), OwnLogsConfig::default().max,
+        "How many tenants may have [a log of their own](tenants.md#a-log-of-its-own). Each takes threads, a window and inboxes of its own, which count towards `limits.memory_bytes`. 0: none.";
+    tenants_log_threads: usize, restart "tenants.log_threads", count(1, 64), OwnLogsConfig::default().threads,
+        "Network threads for the clients of each tenant with a log of its own.";
     tenants_default: TenantDefault, restart "tenants.default", DefaultTenant, TenantDefault(None),
         "The tenant of clients that name none by their host, path or key. `none`: they are rejected with 404. `main`: they are clients of `backend.url`.";
 
@@ -370,10 +373,8 @@ settings! {
         "How long publications are kept.";
     window_file: Option<PathBuf>, restart "window.file", File, None,
         "A file in which the publications that are kept, and the ids of triggers, survive a graceful restart of a node without a broker: it is written at the end of the shutdown, with mode 0600, and the next process reads and deletes it. Clients recover what they missed meanwhile. A file that is older than `window.age`, damaged, or writable for others is ignored with a line in the log. After a crash there is none. With RabbitMQ only the ids and the epoch survive, because nobody keeps what is published while the node is away. Each node needs a file of its own. Empty: none.";
-
     metrics_tenants_max: usize, restart "metrics.tenants_max", count(0, 10_000), MetricsConfig::default().tenants_max,
         "How many tenants have a label of their own in `/metrics`, those with most connections; the others are `other` together. Where there are tenants, each one adds some thirty time series.";
-
     usage_file: Option<PathBuf>, restart "usage.file", File, None,
         "Write what each tenant uses within each hour, a line of JSON each. This names the files: with `/var/lib/high-templar/usage.jsonl` they are `usage.<hour>.<boot>.jsonl` in that folder, one for each hour in UTC and each run of the gateway, with mode 0600. The file of the current hour has `.open` before its ending. Gateways on one machine may share the folder. Empty: nothing is written.";
     usage_url: Option<String>, restart "usage.url", ServiceUrl, None,

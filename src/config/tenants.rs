@@ -5,6 +5,7 @@ mod document;
 pub(crate) mod files;
 mod from;
 mod kinds;
+mod log;
 mod references;
 mod rows;
 mod schema;
@@ -34,6 +35,7 @@ pub use tenancy::Tenancy;
 pub(crate) use document::of_one;
 pub(crate) use document::{Document, from_json};
 pub(crate) use from::check;
+pub(crate) use log::LogRules;
 pub(crate) use references::{Missing, Trust, with_paths};
 pub(crate) use schema::{json_schema, markdown};
 pub(crate) use survey::{Survey, Surveyed};
@@ -61,7 +63,8 @@ static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 
 /// Whether a setting of the configuration file is one of each tenant, too.
 fn is_shared(key: &str) -> bool {
-    matches!(section_of(key), "backend" | "origins") || HOOKS.contains(&key)
+    let section = section_of(key);
+    matches!(section, "backend" | "origins") || HOOKS.contains(&key) || log::is_of_log(section)
 }
 
 /// Reads tenants.
@@ -72,6 +75,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) folder: &'a Path,
     /// What a tenant may refer to.
     pub(crate) trust: Trust,
+    /// What there may be of logs of their own.
+    pub(crate) logs: &'a LogRules,
 }
 
 impl Reader<'_> {
@@ -111,9 +116,10 @@ impl Reader<'_> {
     ) -> Option<TenantConfig> {
         let place = &document.node.place;
         let mut layers = Layers::of_settings(&KEYS, self.folder);
-        layers.table("", self.permitted(entries, mistakes), mistakes);
+        let entries = self.permitted(entries, mistakes);
+        layers.table("", entries.clone(), mistakes);
         let own = rows::read(&layers, mistakes);
-        let shared = settings::read(&Shared(&layers), mistakes);
+        let mut shared = settings::read(&Shared(&layers), mistakes);
         let name = name(&own, document, mistakes);
         if shared.backend_url.value.is_none() && !mistakes.about("backend.url") {
             let what = "this setting is missing: set the URL of the tenant's HTTP API, such as \
@@ -121,7 +127,12 @@ impl Reader<'_> {
             mistakes.add(place, "backend.url", what);
         }
         build::check_transport(&shared, mistakes);
-        let name = name.filter(|_| mistakes.is_empty())?;
+        let is_of_operator = self.trust.is_operator();
+        let name = name?;
+        let log = log::read(&mut shared, &name, &entries, is_of_operator, mistakes);
+        if !mistakes.is_empty() {
+            return None;
+        }
         let origins = Origins {
             allow: shared.origins_allow.value.clone(),
             require: shared.origins_require.value,
@@ -154,6 +165,7 @@ impl Reader<'_> {
                 handshakes_per_second: own.limits_handshakes_per_second.value,
                 window_bytes: own.limits_window_bytes.value,
             },
+            log,
             is_suspended: own.suspended.value,
         })
     }

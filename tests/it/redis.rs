@@ -31,15 +31,12 @@ pub(crate) fn listener(node: &Gateway) -> Client {
 
 /// Appends it, as a publisher of any language does.
 pub(crate) fn append(server: &Server, publication: &Value) {
-    let arguments = [
-        "EVAL",
-        APPEND,
-        "1",
-        "high-templar.log",
-        "250000",
-        "trigger",
-        "",
-    ];
+    append_to(server, "high-templar.log", publication);
+}
+
+/// The same to a stream with this key.
+pub(crate) fn append_to(server: &Server, stream: &str, publication: &Value) {
+    let arguments = ["EVAL", APPEND, "1", stream, "250000", "trigger", ""];
     let id = server.command_with(&arguments, &publication.to_string());
     assert!(id.contains('-'), "{id}");
 }

@@ -7,6 +7,7 @@ mod hooks;
 mod kit;
 mod limits;
 mod load;
+mod own_logs;
 mod publishers;
 mod retained;
 

@@ -1,5 +1,6 @@
 //! Settings of the broker adapters.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,8 +29,41 @@ impl Default for Reading {
     }
 }
 
+/// A log, and how it is reached.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Engine {
+    /// RabbitMQ, with queues or a stream.
+    RabbitMq(RabbitMqConfig),
+    /// PostgreSQL.
+    Postgres(PostgresConfig),
+    /// NATS JetStream.
+    Nats(NatsConfig),
+    /// Redis.
+    Redis(RedisConfig),
+}
+
+impl Engine {
+    /// Its name, as the sections of the configuration have it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::RabbitMq(_) => "rabbitmq",
+            Self::Postgres(_) => "postgres",
+            Self::Nats(_) => "nats",
+            Self::Redis(_) => "redis",
+        }
+    }
+}
+
+/// Only its name: the rest has secrets.
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// How to reach RabbitMQ.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RabbitMqConfig {
     /// `amqp://user:password@host:port/vhost?heartbeat=10`, or `amqps://`. A secret: it is never
     /// logged whole.
@@ -50,7 +84,7 @@ pub struct RabbitMqConfig {
 }
 
 /// How to reach a PostgreSQL that holds the log.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PostgresConfig {
     /// `postgresql://user:password@host:port/database?sslmode=verify-full`. A secret: it is never
     /// logged whole.
@@ -84,7 +118,7 @@ impl Default for PostgresConfig {
 }
 
 /// How to reach a NATS server whose JetStream holds the log. Login, key and credentials are secrets.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NatsConfig {
     /// `nats://user:password@host:4222`, or `tls://`; several servers of a cluster separated by
     /// commas. A secret: it is never logged whole.
@@ -142,7 +176,7 @@ impl Default for NatsConfig {
 }
 
 /// How to reach a Redis or Valkey that holds the log.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisConfig {
     /// `redis://user:password@host:6379/0`, `rediss://` for TLS, or `unix:///path`. A secret: it is
     /// never logged whole.

@@ -33,8 +33,8 @@ pub use crate::config::permissions::{PermissionsConfig, Unreachable};
 pub use crate::config::resume::{RESUME_SECRET_BYTES_MIN, RESUME_SECRETS_MAX, ResumeConfig};
 pub use crate::config::rights::{RestrictedKey, Right, Rights};
 pub use crate::config::tenant::{
-    HostName, HostNameError, KeyHash, PublishKey, TenantConfig, TenantLimits, TenantName,
-    TenantsConfig,
+    HostName, HostNameError, KeyHash, OpenLog, OwnLogsConfig, PublishKey, TenantConfig,
+    TenantLimits, TenantLog, TenantName, TenantsConfig,
 };
 pub use crate::config::usage::UsageConfig;
 use ht_proto::trigger::TriggerLimits;

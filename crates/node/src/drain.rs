@@ -1,10 +1,9 @@
-//! Graceful shutdown: executes the steps of [`Drain`].
+//! Graceful shutdown of a pipeline: executes the steps of [`Drain`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use ht_broker::Broker;
 use ht_control::drain::{Drain, DrainSettings, Step};
 use ht_control::waves::DrainWaves;
 use ht_proto::close::Close;
@@ -12,64 +11,64 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::gateway::Gateway;
 use crate::inbox::Input;
-use crate::node::Node;
+use crate::pipeline::Pipeline;
+use crate::running::Running;
 use crate::services::{Services, ShutdownStage};
 use crate::shards::Shards;
 
-impl Gateway {
-    /// Shuts down within `drain.delay` and `drain.timeout`; whatever is left then is aborted.
-    ///
-    /// For `drain.delay` the node only reports that it is not ready and serves as before, so that
-    /// load balancers can route new connections elsewhere.
-    /// No new connections are accepted. The open ones are closed in waves over `drain.period`, each
-    /// after everything that was published before its wave, and receive and publish as before until
-    /// then. Once all are closed no trigger is accepted any more; those in progress get their
-    /// response, the broker its acknowledgements and the API its hooks. `hurry` ends the waves at
-    /// once and leaves one more second for the rest.
-    pub async fn drain(self, hurry: CancellationToken) {
-        let settings = self.live.now().drain;
-        let settings = DrainSettings {
-            delay: settings.delay,
-            period: settings.period,
-            timeout: settings.timeout,
-        };
-        self.node.lifecycle.drain();
-        if !settings.delay.is_zero() {
-            tracing::info!(
-                delay_ms = ms(settings.delay),
-                "draining: /ready is 503, traffic is served for drain.delay"
-            );
-        }
-        let (sequencer, window_file) = (Arc::clone(&self.sequencer), self.window_file.clone());
-        let since = Instant::now();
-        let mut drain = Drain::new(settings, Duration::ZERO);
-        let mut parts = Parts::of(self);
-        let mut is_hurried = false;
-        while !parts.take_steps(&mut drain) {
-            let due = drain.deadline().map(|due| since + due);
-            tokio::select! {
-                report = reported(&mut parts.waiting) => {
-                    parts.waiting = None;
-                    parts.is_settled |= matches!(report, Report::TriggersEnded);
-                    report.tell(&mut drain, since.elapsed());
+/// What else is shut down with a pipeline: it begins when no client is accepted any more, has so much
+/// time, and the rest of the pipeline waits for it.
+pub(crate) type Others = Box<dyn FnOnce(DrainSettings) -> BoxFuture<'static, ()> + Send>;
+
+/// Shuts a pipeline down within the delay and the timeout of these settings; whatever is left then is
+/// aborted.
+///
+/// For the delay the node only reports that it is not ready and serves as before, so that load
+/// balancers can route new connections elsewhere.
+/// No new connections are accepted. The open ones are closed in waves, each after everything that
+/// was published before its wave, and receive and publish as before until then. Once all are closed
+/// no trigger is accepted any more; those in progress get their response, the broker its
+/// acknowledgements and the API its hooks. `hurry` ends the waves at once and leaves one more second
+/// for the rest. Returns whether every trigger had its place before the end.
+pub(crate) async fn drain(
+    running: Running,
+    settings: DrainSettings,
+    hurry: CancellationToken,
+    others: Option<Others>,
+) -> bool {
+    running.pipeline.node.lifecycle.drain();
+    if !settings.delay.is_zero() {
+        tracing::info!(
+            delay_ms = ms(settings.delay),
+            "draining: /ready is 503, traffic is served for drain.delay"
+        );
+    }
+    let since = Instant::now();
+    let mut drain = Drain::new(settings, Duration::ZERO);
+    let mut parts = Parts::of(running, others);
+    let mut is_hurried = false;
+    while !parts.take_steps(&mut drain) {
+        let due = drain.deadline().map(|due| since + due);
+        tokio::select! {
+            report = reported(&mut parts.waiting) => {
+                parts.waiting = None;
+                parts.is_settled |= matches!(report, Report::TriggersEnded);
+                if matches!(report, Report::EntranceClosed { .. }) {
+                    parts.begin_others(settings, since.elapsed());
                 }
-                () = hurry.cancelled(), if !is_hurried => {
-                    is_hurried = true;
-                    drain.hurry(since.elapsed());
-                }
-                () = sleep_until(due) => drain.tick(since.elapsed()),
+                report.tell(&mut drain, since.elapsed());
             }
-        }
-        parts.services.shutdown(ShutdownStage::Delivery).cancel();
-        parts.services.end(ShutdownStage::Health).await;
-        if let Some(file) = window_file
-            && parts.is_settled
-        {
-            file.end(sequencer.snapshot().await).await;
+            () = hurry.cancelled(), if !is_hurried => {
+                is_hurried = true;
+                drain.hurry(since.elapsed());
+            }
+            () = sleep_until(due) => drain.tick(since.elapsed()),
         }
     }
+    parts.services.shutdown(ShutdownStage::Delivery).cancel();
+    parts.services.end(ShutdownStage::Health).await;
+    parts.is_settled
 }
 
 /// Result of a step.
@@ -103,30 +102,44 @@ impl Report {
 /// Condition for the next step.
 type Waiting = Option<BoxFuture<'static, Report>>;
 
-/// The parts of a gateway that shuts down.
+/// The parts of a pipeline that shuts down.
 struct Parts {
-    node: Arc<Node>,
-    broker: Option<Arc<Broker>>,
+    pipeline: Arc<Pipeline>,
     /// None once they were instructed to close everything.
     shards: Option<Shards>,
-    triggers: TaskTracker,
     services: Arc<Services>,
     waiting: Waiting,
+    /// None once they are being shut down.
+    others: Option<Others>,
+    others_ended: TaskTracker,
     /// Nothing is published here any more.
     is_settled: bool,
 }
 
 impl Parts {
-    fn of(gateway: Gateway) -> Self {
+    fn of(running: Running, others: Option<Others>) -> Self {
         Self {
-            node: gateway.node,
-            broker: gateway.broker,
-            shards: Some(gateway.shards),
-            triggers: gateway.triggers,
-            services: Arc::new(gateway.services),
+            pipeline: running.pipeline,
+            shards: Some(running.shards),
+            services: Arc::new(running.services),
             waiting: None,
+            others,
+            others_ended: TaskTracker::new(),
             is_settled: false,
         }
+    }
+
+    /// Shuts down what is shut down with it, so long after the begin.
+    fn begin_others(&mut self, settings: DrainSettings, elapsed: Duration) {
+        if let Some(others) = self.others.take() {
+            let elapsed = elapsed.saturating_sub(settings.delay);
+            self.others_ended.spawn(others(DrainSettings {
+                delay: Duration::ZERO,
+                timeout: settings.timeout.saturating_sub(elapsed),
+                ..settings
+            }));
+        }
+        self.others_ended.close();
     }
 
     /// Executes the steps that are due. Returns whether all of them are done.
@@ -152,7 +165,7 @@ impl Parts {
     }
 
     fn close_entrance(&self) -> BoxFuture<'static, Report> {
-        let (node, services) = (Arc::clone(&self.node), Arc::clone(&self.services));
+        let (node, services) = (Arc::clone(&self.pipeline.node), Arc::clone(&self.services));
         Box::pin(async move {
             // Its address is free as soon as it has ended.
             services.end(ShutdownStage::Clients).await;
@@ -164,7 +177,7 @@ impl Parts {
     /// Waits until everything that was published before is ordered here, no longer than the
     /// deadline of the drain.
     fn catch_up(&self) -> BoxFuture<'static, Report> {
-        let broker = self.broker.clone();
+        let broker = self.pipeline.broker.clone();
         Box::pin(async move {
             if let Some(broker) = broker {
                 let _ = broker.probe().await;
@@ -175,7 +188,7 @@ impl Parts {
 
     /// Closes the connections of one wave.
     fn close(&self, left: u64, close: Close) {
-        let open = self.node.totals.connections_by_shard();
+        let open = self.pipeline.node.totals.connections_by_shard();
         if let Some(shards) = &self.shards {
             shards.send(|shard| Input::Close {
                 count: DrainWaves::count(open[shard], left),
@@ -186,12 +199,13 @@ impl Parts {
 
     fn close_all(&mut self, close: Close) -> BoxFuture<'static, Report> {
         // From here on no client is left to receive a trigger.
-        self.node.lifecycle.desert();
+        let Pipeline { node, broker, .. } = &*self.pipeline;
+        node.lifecycle.desert();
         let shards = self.shards.take();
         if let Some(shards) = &shards {
             shards.send(|_| Input::Drain(close));
         }
-        let (peers, broker) = (Arc::clone(&self.node.peers), self.broker.clone());
+        let (peers, broker) = (Arc::clone(&node.peers), broker.clone());
         Box::pin(async move {
             if let Some(shards) = shards {
                 shards.ended().await;
@@ -204,7 +218,7 @@ impl Parts {
     }
 
     fn end_triggers(&self) -> BoxFuture<'static, Report> {
-        let triggers = self.triggers.clone();
+        let triggers = self.pipeline.triggers.clone();
         triggers.close();
         Box::pin(async move {
             triggers.wait().await;
@@ -213,8 +227,9 @@ impl Parts {
     }
 
     fn end_rest(&self) -> BoxFuture<'static, Report> {
-        let services = Arc::clone(&self.services);
+        let (services, others) = (Arc::clone(&self.services), self.others_ended.clone());
         Box::pin(async move {
+            others.wait().await;
             services.end(ShutdownStage::Delivery).await;
             Report::RestEnded
         })
@@ -222,7 +237,7 @@ impl Parts {
 
     fn log_end(&self, is_late: bool) {
         if is_late {
-            let open = self.node.totals.connections();
+            let open = self.pipeline.node.totals.connections();
             tracing::warn!(
                 open,
                 "drain.timeout exceeded: dropping the remaining connections"

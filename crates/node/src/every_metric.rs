@@ -12,13 +12,13 @@ macro_rules! every_metric {
     ($then:ident) => {
         $then! {
             "Connections", "Open, refused and evicted connections." {
-                observed connections = Read::Gauge(|now| now.node.totals.connections());
+                observed connections = Read::Gauge(|now| now.node.totals.connections_of_node());
                     "Open connections that were admitted"
                     "When it nears `limits.connections`, or drops to 0 within seconds."
-                observed shard_connections = Read::GaugeByShard(|now| now.node.totals.connections_by_shard());
+                observed shard_connections = Read::GaugeByShard(|now| now.by_shard(|it| it.node.totals.connections_by_shard()));
                     "Open connections by shard; they differ by the few that were closed last"
                     "When one shard has many more than the others: they are distributed evenly."
-                observed rooms = Read::Gauge(|now| now.node.interest.rooms());
+                observed rooms = Read::Gauge(|now| now.sum(|it| it.node.interest.rooms()));
                     "Rooms with at least one subscriber"
                     "Not by itself; with `subscriptions` it explains memory."
                 observed subscriptions = Read::Sum(STATS.subscriptions);
@@ -79,7 +79,7 @@ macro_rules! every_metric {
                     "Not by itself: the work of the shards, compared with `triggers`."
                 observed deliveries = Read::Sum(STATS.deliveries);
                     "When it does not grow while `triggers` grows and pages are open."
-                observed shard_turn_seconds_max = Read::SecondsByShard(|now| now.node.totals.longest_turns());
+                observed shard_turn_seconds_max = Read::SecondsByShard(|now| now.by_shard(|it| it.node.totals.longest_turns()));
                     "Longest turn of a shard in the last one to two minutes, in seconds: in a turn a shard serves all of its connections once, within a budget of work"
                     "When it is above 0.02 on a machine that is not overloaded: deliveries and pings of that shard are delayed by as much. An overloaded machine makes turns longer, as do `compression.level` and `limits.message_bytes` above their defaults."
                 observed undelivered = Read::Sum(STATS.undelivered);
@@ -267,7 +267,7 @@ macro_rules! every_metric {
                 observed tenant_busy_closes = Read::TenantsCounter(|now| now.totals.tenant_busy);
                     "Connections of any tenant closed with 4101 `tenant-busy`, because what it sends its clients waited for more than five seconds"
                     "When it grows: `tenant_deliveries` and `tenant_sent_bytes` show which tenant reached its `limits.messages_per_second` or `limits.bytes_per_second`."
-                observed tenant_window_trimmed = Read::TenantsCounter(|now| now.window().trimmed);
+                observed tenant_window_trimmed = Read::TenantsCounter(|now| now.sources.pipelines.trimmed());
                     "Entries of any tenant that left the window early, because it had more than its `limits.window_bytes`"
                     "When clients of a tenant fetch after short outages with the reason `trimmed`: raise its `limits.window_bytes`."
                 observed tenant_bootstraps = Read::TenantCounterBy("outcome", words::<BootstrapOutcome>, |it| it.counts.bootstraps());
@@ -276,6 +276,30 @@ macro_rules! every_metric {
                 observed tenant_refusals = Read::TenantCounterBy("limit", words::<TenantLimit>, |it| it.counts.refusals());
                     "Clients and requests that were rejected because of a limit of the tenant, by limit"
                     "When it grows: the tenant needs a higher limit, or something of it is broken."
+            }
+
+            "Logs of tenants' own", "Only on a node with tenants. These are of each log that a tenant has of its own: see [a log of its own](tenants.md#a-log-of-its-own). What is above under \"Window\", \"Nodes\" and \"Broker\" is of the log of all other tenants; everything else counts all of them, and threads of own logs follow those of the node." {
+                observed tenant_log_up = Read::OwnLogGauge(|it| u64::from(it.is_up));
+                    "1 while the log of the tenant is read, and what is published to it arrives"
+                    "When it is 0 for longer than a restart of its server takes: what the tenant publishes is refused, and its clients hear nothing."
+                observed tenant_log_messages = Read::OwnLogCounter(|it| it.counts.received);
+                    "Messages from the log of the tenant"
+                    "Not by itself."
+                observed tenant_log_rejected = Read::OwnLogCounter(|it| it.counts.rejected);
+                    "Messages from the log of the tenant that were not valid triggers, or named another tenant"
+                    "When it grows at all: somebody sends something else to it, and it is dropped."
+                observed tenant_log_failures = Read::OwnLogCounter(|it| it.counts.failures);
+                    "Connections to the server of the tenant's log that were lost or failed"
+                    "When it grows by more than the server's restarts."
+                observed tenant_log_nodes = Read::OwnLogGauge(|it| it.nodes);
+                    "Nodes that read the log of the tenant, this one included"
+                    "When it differs from `nodes`: a node does not have this tenant, or cannot reach its log."
+                observed tenant_log_window_bytes = Read::OwnLogGauge(|it| it.window.bytes);
+                    "Bytes of memory that the publications in the window of the tenant's log may take"
+                    "Not by itself. At `window.bytes`, or `limits.window_bytes` of the tenant, the oldest are dropped."
+                observed tenant_log_window_age_seconds = Read::OwnLogSeconds(|it| it.window.reach.as_secs_f64());
+                    "How far back the window of the tenant's log reaches in seconds"
+                    "See `window_age_seconds`."
             }
 
             "Usage", "Only where `usage.file` is set." {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ht_broker::MissedReason;
 use ht_control::gaps;
@@ -125,9 +125,10 @@ pub(crate) struct Gaps {
     changed: Vec<Notify>,
     /// Whether clients are closed because of a gap.
     close: AtomicBool,
-    counts: Labels<GapReason>,
-    /// Connections that were closed because of a gap.
-    closed: AtomicU64,
+    /// Of all pipelines of the node.
+    counts: Arc<Labels<GapReason>>,
+    /// Connections that were closed because of a gap, in all pipelines of the node.
+    closed: Arc<AtomicU64>,
 }
 
 impl Gaps {
@@ -138,8 +139,18 @@ impl Gaps {
             of_tenants: (0..shards).map(|_| TenantGaps::default()).collect(),
             changed: (0..shards).map(|_| Notify::new()).collect(),
             close: AtomicBool::new(true),
-            counts: Labels::default(),
-            closed: AtomicU64::new(0),
+            counts: Arc::default(),
+            closed: Arc::default(),
+        }
+    }
+
+    /// Those of another pipeline of the same node, with this number of shards.
+    pub(crate) fn beside(&self, shards: usize) -> Self {
+        Self {
+            close: AtomicBool::new(self.closes()),
+            counts: Arc::clone(&self.counts),
+            closed: Arc::clone(&self.closed),
+            ..Self::new(shards)
         }
     }
 

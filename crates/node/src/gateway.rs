@@ -1,20 +1,21 @@
 //! A running node: its parts, and how they are connected.
 
+mod own_logs;
+mod shutdown;
 mod tenants;
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use ht_backend::{Backend, ForwardRules, Hook};
 use ht_broker::order::Order;
-use ht_broker::{Broker, Sequencer};
+use ht_broker::{Broker, Sequencer as _};
 use ht_edge::listener::{InheritedSockets, Listener};
 use ht_edge::quotas::Quotas;
-use tokio_util::task::TaskTracker;
 
 use crate::administration::{Freshness, TenantAdmin};
 use crate::charge::Charges;
-use crate::config::{Listen, ServerConfig};
+use crate::config::{Listen, ServerConfig, TenantsConfig};
+use crate::gateway::own_logs::OwnLogs;
 use crate::heartbeat::Heartbeat;
 use crate::hooks::{HookCaller, HookSender, hook_queue};
 use crate::identity::Identity;
@@ -26,13 +27,12 @@ use crate::memory_watch::MemoryWatch;
 use crate::metrics::Sources;
 use crate::node::Node;
 use crate::peers::Peers;
-use crate::permissions::{Rechecker, Reports};
-use crate::public::{Bootstrap, Destinations, Public};
-use crate::readiness::{Prober, Readiness};
-use crate::recovery::GapCloser;
-use crate::reporter::Reporter;
-use crate::sequencer::NodeSequencer;
-use crate::services::{Service, Services, ShutdownStage};
+use crate::pipeline::Pipeline;
+use crate::pipelines::Pipelines;
+use crate::public::{Bootstrap, Public};
+use crate::readiness::Readiness;
+use crate::running::Running;
+use crate::services::{Service, ShutdownStage};
 use crate::shards::Shards;
 use crate::tenants::Tenants;
 use crate::tenants::closer::Closer;
@@ -44,15 +44,13 @@ use crate::window_file::WindowFile;
 pub struct Gateway {
     public: Listen,
     internal: Listen,
-    pub(crate) node: Arc<Node>,
-    pub(crate) live: Live,
-    pub(crate) broker: Option<Arc<Broker>>,
-    pub(crate) sequencer: Arc<NodeSequencer>,
-    pub(crate) window_file: Option<Box<WindowFile>>,
-    /// Requests with triggers that are not ordered yet.
-    pub(crate) triggers: TaskTracker,
-    pub(crate) shards: Shards,
-    pub(crate) services: Services,
+    node: Arc<Node>,
+    live: Live,
+    window_file: Option<Box<WindowFile>>,
+    /// The pipeline of all tenants without a log of their own. What is of the whole node ends with it.
+    main: Running,
+    pipelines: Arc<Pipelines>,
+    own_logs: Box<OwnLogs>,
 }
 
 impl Gateway {
@@ -81,7 +79,12 @@ impl Gateway {
             log_retains: broker.as_ref().is_some_and(|broker| broker.retains()),
             ..Node::new(config.threads.max(1), config.matching, window)
         };
-        let tenants = Tenants::new(&config.tenants, backend, node.call_clock());
+        // They are put in force below, when there are shards for them.
+        let nobody = TenantsConfig {
+            list: Vec::new(),
+            ..config.tenants.clone()
+        };
+        let tenants = Tenants::new(&nobody, backend, node.call_clock());
         node.tenants = Arc::new(tenants.map_err(StartError::Tenants)?);
         let window_file = WindowFile::of(&config, window, broker.as_deref());
         let order = match &window_file {
@@ -97,32 +100,48 @@ impl Gateway {
             node.peers.close();
         }
         let (hooks, caller) = hooks(&config, &node).unzip();
-        let shards = Shards::start(&config, &node, &live, broker.as_ref(), hooks.as_ref());
+        let threads = config.threads.max(1);
+        let shards = Shards::start(
+            threads,
+            &config,
+            &node,
+            &live,
+            broker.as_ref(),
+            hooks.as_ref(),
+        );
         let shards = shards.map_err(StartError::Shard)?;
-        let sequencer = NodeSequencer::continuing(shards.inboxes(), order, &node);
+        let is_alone = broker.is_none();
+        let pipeline = Pipeline::new(Arc::clone(&node), broker, &shards, order);
+        let pipeline = Arc::new(pipeline);
+        let main = Running::new(Arc::clone(&pipeline), shards);
+        let pipelines = Arc::new(Pipelines::new(pipeline));
         let gateway = Self {
             public: public.1,
             internal: internal.1,
+            window_file: window_file.map(Box::new),
+            main,
+            own_logs: Box::new(OwnLogs::new(&config, &node, &live, &pipelines, hooks)),
+            pipelines,
             node,
             live,
-            broker,
-            sequencer: Arc::new(sequencer),
-            window_file: window_file.map(Box::new),
-            triggers: TaskTracker::new(),
-            shards,
-            services: Services::default(),
         };
-        tracing::debug!(epoch = %gateway.sequencer.epoch(), "the order of publications begins");
-        for tenant in &config.tenants.list {
-            if let Some(id) = gateway.node.tenants.id(&tenant.name) {
-                gateway.set_limits(id, &tenant.limits);
-            }
+        let order = &gateway.main.pipeline.sequencer;
+        tracing::debug!(epoch = %order.epoch(), "the order of publications begins");
+        if config.tenants.is_enabled {
+            let list = config.tenants.list.clone();
+            gateway.set_tenants(list).map_err(StartError::Tenants)?;
         }
-        gateway.start_prober(&config).await;
-        gateway.start_delivery(caller);
+        if let Some(prober) = gateway.main.prober(&config) {
+            if is_alone {
+                // It depends on nothing but the shards: ready from the start.
+                prober.probe().await;
+            }
+            gateway.main.start_prober(prober);
+        }
+        gateway.main.start(&gateway.live);
+        gateway.start_hooks(caller);
         gateway.start_upkeep();
         gateway.start_usage(&config)?;
-        gateway.start_rechecker();
         gateway.start_internal(&config, internal.0);
         gateway.start_public(&config, public.0);
         Ok(gateway)
@@ -143,7 +162,11 @@ impl Gateway {
     /// The heartbeat of the shards; valid for as long as the caller keeps it.
     #[must_use]
     pub fn heartbeat(&self) -> Heartbeat {
-        Heartbeat::new(self.order())
+        let pipelines = Arc::clone(&self.pipelines);
+        Heartbeat::new(move || {
+            let all = pipelines.all();
+            all.iter().map(|pipeline| pipeline.order()).collect()
+        })
     }
 
     /// Applies the settings that need no restart. They apply to everything that starts after that,
@@ -161,15 +184,14 @@ impl Gateway {
         refuse_open(&self.internal, &config.internal)?;
         self.live.set(self.live.now().reloaded(config, rules));
         let node = &self.node;
-        node.gaps.set_policy(config.recovery.gap_old);
         node.tickets.set(&self.live.now().resume);
         node.set_memory_bounds(&config.limits);
         let in_force = ServerConfig {
             permissions: self.live.now().permissions,
             ..config.clone()
         };
-        let settings = node.shard_settings(&in_force);
-        self.shards.reconfigure(&settings);
+        self.main.reconfigure(&in_force);
+        self.own_logs.reconfigure(&in_force);
         // Queued behind these: once it is taken they are in force.
         self.heartbeat().beat().await;
         Ok(())
@@ -186,62 +208,20 @@ impl Gateway {
         self.node.administration.freshness().clone()
     }
 
-    /// The sequencer of the node.
-    fn order(&self) -> Arc<dyn Sequencer> {
-        Arc::<NodeSequencer>::clone(&self.sequencer)
-    }
-
-    async fn start_prober(&self, config: &ServerConfig) {
-        let broker = self.broker.clone();
-        let is_alone = broker.is_none();
-        let prober = Prober::new(&self.node, broker, &self.order(), config.readiness.clone());
-        let Some(prober) = prober else {
-            return;
-        };
-        if is_alone {
-            // It depends on nothing but the shards: ready from the start.
-            prober.probe().await;
-        }
-        let run = |shutdown| prober.run(shutdown);
-        self.services.start(Service::Prober, run);
-    }
-
-    /// Starts the services that bring publications to the shards, and hooks to the API.
-    fn start_delivery(&self, hooks: Option<HookCaller>) {
-        let closer = GapCloser {
-            gaps: Arc::clone(&self.node.gaps),
-            totals: Arc::clone(&self.node.totals),
-            live: self.live.clone(),
-            inboxes: self.shards.inboxes(),
-        };
-        let run = |shutdown| closer.run(shutdown);
-        self.services.start(Service::GapCloser, run);
-        if let Some(broker) = self.broker.clone() {
-            let sequencer = self.order();
-            let reporter = Reporter {
-                peers: Arc::clone(&self.node.peers),
-                broker: Arc::clone(&broker),
-                sequencer: Arc::clone(&self.sequencer),
-                totals: Arc::clone(&self.node.totals),
-                throttles: Arc::clone(&self.node.throttles),
-            };
-            let run = |shutdown| reporter.run(shutdown);
-            self.services.start(Service::Reporter, run);
-            let run = |shutdown| broker.run(sequencer, shutdown);
-            self.services.start(Service::Broker, run);
-        }
-        if let Some(caller) = hooks {
+    /// Starts calling the hooks of APIs.
+    fn start_hooks(&self, caller: Option<HookCaller>) {
+        if let Some(caller) = caller {
             let run = |shutdown| caller.run(shutdown);
-            self.services.start(Service::Hooks, run);
+            self.main.services.start(Service::Hooks, run);
         }
     }
 
     /// Starts writing the usage of tenants, if it is to be written.
     fn start_usage(&self, config: &ServerConfig) -> Result<(), StartError> {
-        let usage = Usage::of(&config.usage, &self.node).map_err(StartError::Usage)?;
+        let usage = Usage::of(&config.usage, &self.pipelines).map_err(StartError::Usage)?;
         if let Some(usage) = usage {
             let run = |shutdown| usage.run(shutdown);
-            self.services.start(Service::Usage, run);
+            self.main.services.start(Service::Usage, run);
         }
         Ok(())
     }
@@ -251,38 +231,17 @@ impl Gateway {
         let node = &self.node;
         let tenants = Arc::clone(&node.tenants);
         let run = |shutdown| async move { tenants.upkeep(shutdown).await };
-        self.services.start(Service::Upkeep, run);
+        self.main.services.start(Service::Upkeep, run);
         if node.tenants.are_enabled() {
             let closer = Closer {
                 leaving: Arc::clone(&node.leaving),
                 tenants: Arc::clone(&node.tenants),
                 permits: Arc::clone(&node.permits),
                 live: self.live.clone(),
-                inboxes: self.shards.inboxes(),
             };
             let run = |shutdown| closer.run(shutdown);
-            self.services.start(Service::TenantCloser, run);
+            self.main.services.start(Service::TenantCloser, run);
         }
-    }
-
-    /// Starts what queries the API again about clients that are connected, for as long as they are.
-    fn start_rechecker(&self) {
-        let node = &self.node;
-        let rechecker = Rechecker {
-            mailbox: Arc::clone(&node.rechecks),
-            tenants: Arc::clone(&node.tenants),
-            interner: Arc::clone(&node.interner),
-            clock: node.call_clock(),
-            reports: Reports {
-                meters: Arc::clone(&node.meters),
-                counters: Arc::clone(&node.counters),
-                throttles: Arc::clone(&node.throttles),
-            },
-            live: self.live.clone(),
-            inboxes: self.shards.inboxes(),
-        };
-        let run = |shutdown| rechecker.run(shutdown);
-        self.services.start(Service::Rechecker, run);
     }
 
     /// Starts the internal listener, which serves health checks until everything else has ended.
@@ -297,13 +256,17 @@ impl Gateway {
             descriptors: Arc::clone(&node.descriptors),
             delivery: Arc::clone(&node.delivery),
             peers: Arc::clone(&node.peers),
-            broker: self.broker.clone(),
+            broker: self.main.pipeline.broker.clone(),
             tenants: Arc::clone(&node.tenants),
+            own_logs_down: {
+                let pipelines = Arc::clone(&self.pipelines);
+                Box::new(move || pipelines.own_down())
+            },
         };
         let sources = Sources {
             node: Arc::clone(node),
             readiness,
-            inboxes: self.shards.inboxes(),
+            pipelines: Arc::clone(&self.pipelines),
             build: config.build,
             tenants_max: config.metrics.tenants_max,
             labelled: Mutex::default(),
@@ -316,25 +279,21 @@ impl Gateway {
             lifecycle: Arc::clone(&node.lifecycle),
             memory: Arc::clone(&node.memory),
             triggers_in_flight: Arc::clone(&node.triggers_in_flight),
-            sequencer: Arc::clone(&self.sequencer),
-            broker: self.broker.clone(),
+            pipelines: Arc::clone(&self.pipelines),
             sources: Arc::new(sources),
-            triggers: self.triggers.clone(),
             identity: Identity::new(&self.public),
-            peers: Arc::clone(&node.peers),
         };
         let run = |shutdown| internal.run(listener, shutdown);
-        self.services.start(Service::Internal, run);
+        self.main.services.start(Service::Internal, run);
         let watch = MemoryWatch {
             memory: Arc::clone(&node.memory),
             accounts: Arc::clone(&node.accounts),
-            window: Arc::clone(&node.window),
+            pipelines: Arc::clone(&self.pipelines),
             live: self.live.clone(),
-            shards: self.shards.inboxes(),
             allocated: config.allocated,
         };
         let run = |shutdown| watch.run(shutdown);
-        self.services.start(Service::MemoryWatch, run);
+        self.main.services.start(Service::MemoryWatch, run);
     }
 
     /// Starts the public listener: from here on clients are accepted.
@@ -352,19 +311,12 @@ impl Gateway {
             rechecks: config.permissions.recheck,
             tenants: Arc::clone(&node.tenants),
             interner: Arc::clone(&node.interner),
-            clock: node.call_clock(),
             tickets: Arc::clone(&node.tickets),
-            window: Arc::clone(&node.window),
             permits: Arc::clone(&node.permits),
             memory: Arc::clone(&node.memory),
             meters: Arc::clone(&node.meters),
             counters: Arc::clone(counters),
             throttles: Arc::clone(throttles),
-        };
-        let destinations = Destinations {
-            loads: Arc::clone(&node.loads),
-            inboxes: self.shards.inboxes(),
-            next: AtomicUsize::new(0),
         };
         let public = Public {
             live: self.live.clone(),
@@ -372,16 +324,15 @@ impl Gateway {
             throttles: Arc::clone(throttles),
             lifecycle: Arc::clone(&node.lifecycle),
             totals: Arc::clone(&node.totals),
-            peers: Arc::clone(&node.peers),
             descriptors: Arc::clone(&node.descriptors),
             quotas,
             charges: Arc::new(charges),
             bootstrap,
-            destinations,
-            leaving: self.services.shutdown(ShutdownStage::Clients),
+            pipelines: Arc::clone(&self.pipelines),
+            leaving: self.main.services.shutdown(ShutdownStage::Clients),
         };
         let run = |_| public.run(listener);
-        self.services.start(Service::Public, run);
+        self.main.services.start(Service::Public, run);
     }
 }
 

@@ -2,20 +2,29 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use ht_broker::Sequencer;
+
+/// Lists the sequencers whose shards are checked.
+type Sequencers = dyn Fn() -> Vec<Arc<dyn Sequencer>> + Send + Sync;
 
 /// Checks whether the shards make progress.
 #[derive(Clone)]
-pub struct Heartbeat(Arc<dyn Sequencer>);
+pub struct Heartbeat(Arc<Sequencers>);
 
 impl Heartbeat {
-    pub(crate) fn new(sequencer: Arc<dyn Sequencer>) -> Self {
-        Self(sequencer)
+    /// That of the shards of these sequencers, as they are at each beat.
+    pub(crate) fn new(
+        sequencers: impl Fn() -> Vec<Arc<dyn Sequencer>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(sequencers))
     }
 
     /// Ready when every shard that has not ended has taken what was in its inbox before.
     pub async fn beat(&self) {
-        self.0.probe().await.0.await;
+        let all = (self.0)();
+        let beats = all.iter().map(|one| async { one.probe().await.0.await });
+        join_all(beats).await;
     }
 }
 
@@ -45,7 +54,8 @@ mod tests {
         });
         let node = Node::new(2, Matching::default(), WindowLimits::default());
         let sequencer = NodeSequencer::new(vec![first.0, second.0], 0, &node);
-        let heartbeat = Heartbeat::new(Arc::new(sequencer));
+        let sequencer: Arc<dyn Sequencer> = Arc::new(sequencer);
+        let heartbeat = Heartbeat::new(move || vec![Arc::clone(&sequencer)]);
         let mut beat = pin!(heartbeat.beat());
         assert!(beat.as_mut().now_or_never().is_none());
         let mut shards = [first.1, second.1];

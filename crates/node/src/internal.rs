@@ -9,6 +9,7 @@ mod nodes;
 mod path;
 mod rate;
 mod rejected;
+mod routes;
 mod tenant;
 mod tenants;
 mod trigger;
@@ -16,7 +17,6 @@ mod trigger;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use ht_broker::Broker;
 use ht_edge::host::HostError;
 use ht_edge::listener::Listener;
 use ht_edge::respond::Body;
@@ -26,7 +26,6 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::Right;
 use crate::counters::Counters;
@@ -38,9 +37,8 @@ use crate::lifecycle::Lifecycle;
 use crate::live::Live;
 use crate::memory::Memory;
 use crate::metrics::{self, Sources};
-use crate::peers::Peers;
+use crate::pipelines::Pipelines;
 use crate::readiness::Readiness;
-use crate::sequencer::NodeSequencer;
 use crate::tenants::Tenants;
 
 /// The internal listener's service.
@@ -51,16 +49,11 @@ pub(crate) struct Internal {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) triggers_in_flight: Arc<InFlight>,
-    pub(crate) sequencer: Arc<NodeSequencer>,
-    pub(crate) broker: Option<Arc<Broker>>,
+    pub(crate) pipelines: Arc<Pipelines>,
     /// Source of `/metrics` and `/ready`.
     pub(crate) sources: Arc<Sources>,
-    /// Triggers that are not ordered yet.
-    pub(crate) triggers: TaskTracker,
     /// Identifies the gateway in responses to `/live`.
     pub(crate) identity: Identity,
-    /// The nodes on the same log.
-    pub(crate) peers: Arc<Peers>,
 }
 
 impl Internal {
@@ -126,7 +119,7 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
         }
         Endpoint::Position => match guard(internal, request.headers(), access, &[Right::Publish]) {
             Err(response) => *response,
-            Ok(()) if reads => answers::position(internal),
+            Ok(()) if reads => answers::position(internal, request.headers(), access),
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
         Endpoint::Nodes => match guard_node(internal, request.headers(), access) {

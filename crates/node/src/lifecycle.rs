@@ -1,5 +1,6 @@
 //! The state of a node in its lifecycle.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
@@ -10,10 +11,18 @@ pub(crate) struct Lifecycle {
     connected: CancellationToken,
     draining: AtomicBool,
     deserted: AtomicBool,
-    broken: AtomicBool,
+    broken: Arc<AtomicBool>,
 }
 
 impl Lifecycle {
+    /// That of another pipeline of the same node: a shard of any that panics is one of the node.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            broken: Arc::clone(&self.broken),
+            ..Self::default()
+        }
+    }
+
     /// Publications reach this node: there is no broker, or it has been connected once.
     pub(crate) fn connected(&self) {
         self.connected.cancel();

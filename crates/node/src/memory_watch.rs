@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::inbox;
 use crate::live::Live;
 use crate::memory::{Memory, allowance, resident_bytes};
-use crate::window::NodeWindow;
+use crate::pipelines::Pipelines;
 
 /// Interval between samples.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -22,9 +22,8 @@ const ALLOCATED_LOOKS: u32 = 8;
 pub(crate) struct MemoryWatch {
     pub(crate) memory: Arc<Memory>,
     pub(crate) accounts: Arc<Accounts>,
-    pub(crate) window: Arc<NodeWindow>,
+    pub(crate) pipelines: Arc<Pipelines>,
     pub(crate) live: Live,
-    pub(crate) shards: Vec<inbox::Sender>,
     /// What is allocated, if the allocator reports it.
     pub(crate) allocated: Option<fn() -> Option<u64>>,
 }
@@ -37,12 +36,14 @@ impl MemoryWatch {
         for look in 0_u32.. {
             let limits = &self.live.now().limits;
             let limit = limits.memory_bounds(allowance).process as u64;
-            if self.accounts.is_over() {
-                // The shard whose clients hold most may be asleep.
-                self.shards.iter().for_each(inbox::Sender::wake);
+            for pipeline in self.pipelines.all() {
+                if self.accounts.is_over() {
+                    // The shard whose clients hold most may be asleep.
+                    pipeline.inboxes.iter().for_each(inbox::Sender::wake);
+                }
+                // Also while nothing is published.
+                pipeline.node.window.expire();
             }
-            // Also while nothing is published.
-            self.window.expire();
             self.look(look, limit, &mut known);
             tokio::select! {
                 () = shutdown.cancelled() => return,

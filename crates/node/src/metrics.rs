@@ -3,6 +3,7 @@
 mod docs;
 mod encode;
 mod format;
+mod own_logs;
 mod process;
 mod rows;
 mod tenants;
@@ -30,10 +31,13 @@ use crate::config::BuildInfo;
 use crate::inbox;
 use crate::meters::UsageCounts;
 use crate::metrics::format::Format;
+use crate::metrics::own_logs::OwnLogReading;
 use crate::metrics::process::Process;
 use crate::metrics::rows::SECTIONS;
 use crate::metrics::tenants::Reading;
 use crate::node::Node;
+use crate::pipeline::Pipeline;
+use crate::pipelines::Pipelines;
 use crate::readiness::Readiness;
 use crate::tenants::Tenant;
 use crate::window::WindowSize;
@@ -87,6 +91,12 @@ enum Read {
     TenantCounter(fn(&Reading) -> u64),
     /// A further label, all its values, and a number for each: those that are not 0 are shown.
     TenantCounterBy(&'static str, Words, for<'a> fn(&'a Reading) -> &'a [u64]),
+    /// A number of each log that a tenant has of its own. Shown on a node with such only.
+    OwnLogGauge(fn(&OwnLogReading) -> u64),
+    /// The same.
+    OwnLogSeconds(fn(&OwnLogReading) -> f64),
+    /// The same.
+    OwnLogCounter(fn(&OwnLogReading) -> u64),
     /// A number of all tenants together. Shown on a node with tenants only.
     TenantsCounter(fn(&Now<'_>) -> u64),
     /// The same.
@@ -110,8 +120,7 @@ type Words = fn() -> Vec<&'static str>;
 pub(crate) struct Sources {
     pub(crate) node: Arc<Node>,
     pub(crate) readiness: Readiness,
-    /// The shards' inboxes.
-    pub(crate) inboxes: Vec<inbox::Sender>,
+    pub(crate) pipelines: Arc<Pipelines>,
     pub(crate) build: BuildInfo,
     /// Most tenants with a label of their own.
     pub(crate) tenants_max: usize,
@@ -129,6 +138,8 @@ struct Now<'a> {
     process: Process,
     /// Numbers of tenants, by their labels; none on a node without tenants.
     tenants: Option<Vec<(String, Reading)>>,
+    /// Numbers of tenants' own logs, by the names of the tenants.
+    own_logs: Vec<(String, OwnLogReading)>,
 }
 
 impl Now<'_> {
@@ -139,8 +150,22 @@ impl Now<'_> {
 
     /// A number of each shard's inbox.
     fn by_inbox(&self, read: fn(&inbox::Sender) -> usize) -> Vec<u64> {
-        let inboxes = self.sources.inboxes.iter();
-        inboxes.map(|inbox| read(inbox) as u64).collect()
+        self.by_shard(|pipeline| {
+            let inboxes = pipeline.inboxes.iter();
+            inboxes.map(|inbox| read(inbox) as u64).collect()
+        })
+    }
+
+    /// A number of each shard: those of own logs follow.
+    fn by_shard<T>(&self, read: impl Fn(&Pipeline) -> Vec<T>) -> Vec<T> {
+        let all = self.sources.pipelines.all();
+        all.iter().flat_map(|pipeline| read(pipeline)).collect()
+    }
+
+    /// A number of all pipelines together.
+    fn sum(&self, read: fn(&Pipeline) -> u64) -> u64 {
+        let all = self.sources.pipelines.all();
+        all.iter().map(|pipeline| read(pipeline)).sum()
     }
 
     /// The window.
@@ -224,9 +249,10 @@ impl Collector for Snapshot {
         let now = Now {
             node,
             sources: &self.sources,
-            totals: node.totals.sum(),
+            totals: self.sources.pipelines.totals(),
             process: self.process,
             tenants,
+            own_logs: own_logs::readings(&self.sources.pipelines, self.tenant.as_ref()),
         };
         let mut metrics = SECTIONS.iter().flat_map(|section| section.metrics);
         metrics.try_for_each(|metric| match self.tenant {

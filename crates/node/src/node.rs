@@ -1,4 +1,8 @@
 //! The shared state of a node. Each part gets those members of it that it uses.
+//!
+//! There is one for each pipeline. Those of tenants' own logs share with the first whatever is of the
+//! whole process, and have of their own what depends on the order of the log: numbers of two orders
+//! never meet.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +17,8 @@ use ht_core::shard::Settings;
 use ht_core::window::WindowLimits;
 use ht_edge::descriptors::Descriptors;
 use ht_edge::permits::Permits;
-use ht_proto::entry::Epoch;
+use ht_proto::entry::{Epoch, TenantId};
+use ht_proto::tenant::TenantName;
 use ht_telemetry::throttle::Throttles;
 use uuid::Uuid;
 
@@ -39,8 +44,17 @@ use crate::tickets::Tickets;
 use crate::totals::Totals;
 use crate::window::NodeWindow;
 
-/// A node's shared state.
+/// The tenant whose log a pipeline reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    pub(crate) id: TenantId,
+    pub(crate) name: TenantName,
+}
+
+/// A node's shared state, as one of its pipelines has it.
 pub(crate) struct Node {
+    /// The tenant whose own log is read here; none: all others.
+    pub(crate) owner: Option<Owner>,
     /// Who has an API of its own.
     pub(crate) tenants: Arc<Tenants>,
     /// What they may take.
@@ -106,12 +120,62 @@ impl Node {
         })
     }
 
+    /// The same at this moment.
+    pub(crate) fn call_time(&self) -> CallTime {
+        CallTime {
+            commands: self.commands.last(),
+            gap: self.gaps.last(),
+        }
+    }
+
+    /// That of the pipeline of a tenant's own log, which retains its records, in the same process.
+    pub(crate) fn beside(&self, owner: Owner, shards: usize, config: &ServerConfig) -> Self {
+        let window = config.limits.window(allowance());
+        let interest = InterestIndex::with_hasher(shards, config.matching, self.hasher.clone());
+        let epoch = Epoch::from_random(Uuid::new_v4().as_fields().0);
+        Self {
+            owner: Some(owner),
+            tenants: Arc::clone(&self.tenants),
+            shares: Shares::default(),
+            clock: self.clock,
+            administration: Arc::clone(&self.administration),
+            leaving: Arc::clone(&self.leaving),
+            totals: Arc::new(self.totals.beside(shards)),
+            meters: Arc::clone(&self.meters),
+            usage: Arc::clone(&self.usage),
+            counters: Arc::clone(&self.counters),
+            // What is logged of one log keeps nothing of another from being logged.
+            throttles: Arc::default(),
+            lifecycle: Arc::new(self.lifecycle.beside()),
+            outboxes: Arc::clone(&self.outboxes),
+            accounts: Arc::clone(&self.accounts),
+            memory: Arc::clone(&self.memory),
+            descriptors: Arc::clone(&self.descriptors),
+            permits: Arc::clone(&self.permits),
+            loads: Arc::new(Loads::new(shards)),
+            interest: Arc::new(interest),
+            window: Arc::new(NodeWindow::new(window, epoch)),
+            hasher: self.hasher.clone(),
+            interner: Arc::clone(&self.interner),
+            commands: Arc::new(Commands::new(shards)),
+            rechecks: Arc::new(self.rechecks.beside()),
+            triggers_in_flight: Arc::clone(&self.triggers_in_flight),
+            delivery: Arc::new(Delivery::new(shards)),
+            gaps: Arc::new(self.gaps.beside(shards)),
+            follows_log: true,
+            log_retains: true,
+            peers: Arc::new(Peers::new(&config.nodes)),
+            tickets: Arc::clone(&self.tickets),
+        }
+    }
+
     /// For a node with this number of shards.
     pub(crate) fn new(shards: usize, matching: Matching, window: WindowLimits) -> Self {
         let hasher = Hasher::default();
         let interest = InterestIndex::with_hasher(shards, matching, hasher.clone());
         let epoch = Epoch::from_random(Uuid::new_v4().as_fields().0);
         Self {
+            owner: None,
             tenants: Arc::default(),
             shares: Shares::default(),
             clock: Instant::now(),

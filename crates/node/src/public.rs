@@ -20,6 +20,7 @@ use ht_edge::permits::AddressPermit;
 use ht_edge::quotas::Quotas;
 use ht_edge::rejection::{HandshakeError, Rejection};
 use ht_edge::tcp;
+use ht_proto::close::Close;
 use ht_telemetry::throttle::Throttles;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -27,21 +28,17 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub(crate) use self::bootstrap::Bootstrap;
-pub(crate) use self::upgrade::Destinations;
 use crate::charge::Charges;
 use crate::counters::{Counters, ListenerKind, TenantLimit};
+use crate::inbox::Input;
 use crate::lifecycle::Lifecycle;
 use crate::live::{Live, LiveSettings};
-use crate::peers::Peers;
+use crate::pipelines::Pipelines;
 use crate::tenants::Tenant;
 use crate::totals::Totals;
 
 /// Time to finish requests in progress when the node shuts down.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Longest wait for the broker before the node first accepts clients: earlier ones would have a gap
-/// at once, and be closed. Meanwhile they wait in the system's queue.
-const BROKER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The public listener's service.
 pub(crate) struct Public {
@@ -55,11 +52,10 @@ pub(crate) struct Public {
     pub(crate) quotas: Quotas,
     /// The memory account of handshakes.
     pub(crate) charges: Arc<Charges>,
-    pub(crate) peers: Arc<Peers>,
     /// Authenticates clients by calling the API.
     pub(crate) bootstrap: Bootstrap,
-    /// Hands connections to shards.
-    pub(crate) destinations: Destinations,
+    /// The shards that connections are handed to, and the logs that their clients hear.
+    pub(crate) pipelines: Arc<Pipelines>,
     /// Cancelled when the node shuts down: no connection is accepted any more.
     pub(crate) leaving: CancellationToken,
 }
@@ -69,22 +65,27 @@ impl Public {
     pub(crate) async fn run(self, listener: Listener) {
         let public = Arc::new(self);
         let connections = TaskTracker::new();
-        let connected = async {
-            public.lifecycle.until_connected().await;
-            // A command for every node must not miss the clients of this one.
-            public.peers.until_announced().await;
-        };
+        // Meanwhile they wait in the system's queue.
         tokio::select! {
-            () = connected => {}
-            () = tokio::time::sleep(BROKER_TIMEOUT) => {}
+            () = public.pipelines.main().until_open() => {}
             () = public.leaving.cancelled() => {}
         }
         accept_all(&public, &listener, &connections).await;
-        public.destinations.close_unauthenticated();
+        public.close_unauthenticated();
         // Its address is free from now on.
         drop(listener);
         connections.close();
         connections.wait().await;
+    }
+
+    /// Has the shards close the sessions that are not authenticated: the node shuts down.
+    fn close_unauthenticated(&self) {
+        for pipeline in self.pipelines.all() {
+            for inbox in &pipeline.inboxes {
+                // A shard that has ended has no connections.
+                let _ = inbox.send(Input::CloseUnauthenticated(Close::RESTART));
+            }
+        }
     }
 
     /// Counts a handshake that the gateway itself rejected.

@@ -38,6 +38,8 @@ pub(crate) struct Readiness {
     pub(crate) administration: Arc<Administration>,
     pub(crate) window: Arc<NodeWindow>,
     pub(crate) tickets: Arc<Tickets>,
+    /// How many tenants have a log of their own that delivers nothing.
+    pub(crate) own_logs_down: Box<dyn Fn() -> usize + Send + Sync>,
 }
 
 impl Readiness {
@@ -91,6 +93,7 @@ impl Readiness {
         let backend = guard.circuit_open.then(|| circuit_note(guard.unreachable));
         let backend = backend.map(str::to_owned);
         let notes = backend.into_iter().chain(self.tenants_note());
+        let notes = notes.chain(self.own_logs_note());
         let notes = notes.chain(self.delivery.lagging());
         let source = self.administration.freshness().note();
         notes.chain(self.window_note()).chain(source).collect()
@@ -103,6 +106,18 @@ impl Readiness {
             format!(
                 "tenants: the circuit breakers of {open} are open, because their APIs fail or cannot \
                  be reached; no new client of theirs is admitted. The log names them"
+            )
+        })
+    }
+
+    /// How many tenants have a log of their own that delivers nothing. Another node would do no better,
+    /// and other tenants are served.
+    fn own_logs_note(&self) -> Option<String> {
+        let down = (self.own_logs_down)();
+        (down > 0).then(|| {
+            format!(
+                "tenants: the own logs of {down} cannot be used; what they publish is refused, and \
+                 their clients hear nothing meanwhile. The log names them"
             )
         })
     }
@@ -152,6 +167,8 @@ pub(crate) struct Prober {
     counters: Arc<Counters>,
     broker: Option<Arc<Broker>>,
     sequencer: Arc<dyn Sequencer>,
+    /// The node is ready or not by its probes.
+    is_of_node: bool,
     config: ReadinessConfig,
 }
 
@@ -187,9 +204,14 @@ impl Prober {
         node.delivery.note(Some(reason));
         Some(Self {
             delivery: Arc::clone(&node.delivery),
-            counters: Arc::clone(&node.counters),
+            counters: match node.owner {
+                None => Arc::clone(&node.counters),
+                // The node's own count says that the node is not ready.
+                Some(_) => Arc::default(),
+            },
             broker,
             sequencer: Arc::clone(sequencer),
+            is_of_node: node.owner.is_none(),
             config,
         })
     }
@@ -222,7 +244,11 @@ impl Prober {
                 }
                 if delivery.note(None).is_some() {
                     let lag_seconds = lag.as_secs_f64();
-                    tracing::info!(lag_seconds, "ready: the end-to-end probe was delivered");
+                    if self.is_of_node {
+                        tracing::info!(lag_seconds, "ready: the end-to-end probe was delivered");
+                    } else {
+                        tracing::info!(lag_seconds, "the own log of a tenant delivers");
+                    }
                 }
             }
             Err(Lost::Behind { late, reason }) => {
@@ -244,7 +270,11 @@ impl Prober {
                 let before = delivery.note(Some(reason.clone()));
                 // A disconnected broker is reported separately.
                 if failure != ProbeFailure::Broker && before.as_ref() != Some(&reason) {
-                    tracing::warn!(reason, "not ready: triggers are not delivered");
+                    if self.is_of_node {
+                        tracing::warn!(reason, "not ready: triggers are not delivered");
+                    } else {
+                        tracing::warn!(reason, "the own log of a tenant does not deliver");
+                    }
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The sequencer: the only path to the shards. It orders and numbers what is published.
 
 mod behind;
+mod owner;
 mod placing;
 mod probing;
 mod retained;
@@ -29,7 +30,7 @@ use crate::delivery::Delivery;
 use crate::inbox::{self, Batch, Ended, Overflow};
 use crate::interner::Interner;
 use crate::meters::Meters;
-use crate::node::Node;
+use crate::node::{Node, Owner};
 use crate::peers::Peers;
 use crate::recovery::GapReports;
 use crate::sequencer::placing::{Group, What, is_command, rooms};
@@ -46,6 +47,8 @@ pub(crate) struct NodeSequencer {
     window: Arc<NodeWindow>,
     interner: Arc<Interner>,
     tenants: Arc<Tenants>,
+    /// The tenant whose own log this is the order of; none: all others.
+    owner: Option<Owner>,
     commands: Arc<Commands>,
     delivery: Arc<Delivery>,
     peers: Arc<Peers>,
@@ -76,6 +79,7 @@ impl NodeSequencer {
             window: Arc::clone(&node.window),
             interner: Arc::clone(&node.interner),
             tenants: Arc::clone(&node.tenants),
+            owner: node.owner.clone(),
             commands: Arc::clone(&node.commands),
             delivery: Arc::clone(&node.delivery),
             peers: Arc::clone(&node.peers),
@@ -250,7 +254,7 @@ impl NodeSequencer {
         if !self.shards.iter().any(inbox::Sender::is_full) {
             return;
         }
-        if self.follows_log && self.tenants.are_enabled() {
+        if self.follows_log && self.tenants.are_enabled() && self.owner.is_none() {
             // What other tenants published would wait behind it.
             return;
         }
@@ -305,8 +309,7 @@ impl Sequencer for NodeSequencer {
     }
 
     fn tenant(&self, record: &Record) -> Result<TenantId, String> {
-        let tenant = self.tenants.of_record(record);
-        tenant.map_err(|problem| format!("tenant: {problem}"))
+        self.of_log(record)
     }
 
     fn place(&self, batch: Vec<Entry>) -> BoxFuture<'_, Vec<Placed>> {

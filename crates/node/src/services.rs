@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use ht_proto::labels;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span};
 
 labels! {
     /// One service of a node.
@@ -65,8 +66,10 @@ pub(crate) enum ShutdownStage {
 }
 
 /// All services of a node. Those that still run are cancelled when it is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Services {
+    /// The context of what they log.
+    span: Span,
     clients: Group,
     delivery: Group,
     health: Group,
@@ -79,7 +82,23 @@ struct Group {
     tasks: TaskTracker,
 }
 
+impl Default for Services {
+    fn default() -> Self {
+        Self::within(Span::none())
+    }
+}
+
 impl Services {
+    /// None yet; what they log has this context.
+    pub(crate) fn within(span: Span) -> Self {
+        Self {
+            span,
+            clients: Group::default(),
+            delivery: Group::default(),
+            health: Group::default(),
+        }
+    }
+
     /// Cancelled when the services of a stage must end.
     pub(crate) fn shutdown(&self, stage: ShutdownStage) -> CancellationToken {
         self.group(stage).stop.clone()
@@ -93,7 +112,7 @@ impl Services {
         let Group { stop, tasks } = self.group(service.stage());
         let (running, stop) = (run(stop.clone()), stop.clone());
         let service = service.as_str();
-        tasks.spawn(async move {
+        let supervised = async move {
             match supervise(running, &stop).await {
                 End::Asked => {}
                 End::Panic => tracing::error!(service, "a task panicked"),
@@ -102,7 +121,8 @@ impl Services {
                     "a task ended although the node is running: restart this node, and report it"
                 ),
             }
-        });
+        };
+        tasks.spawn(supervised.instrument(self.span.clone()));
     }
 
     /// Cancels the services of a stage, and waits for them.

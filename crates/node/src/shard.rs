@@ -57,7 +57,11 @@ pub(crate) fn start(
             clock: node.clock,
         },
     };
-    let builder = std::thread::Builder::new().name(format!("shard-{index}"));
+    let name = match &node.owner {
+        None => format!("shard-{index}"),
+        Some(owner) => format!("{index}-{}", owner.name),
+    };
+    let builder = std::thread::Builder::new().name(name);
     let lifecycle = Arc::clone(&node.lifecycle);
     let thread = builder.spawn(move || {
         let _guard = PanicFlag(lifecycle);

@@ -1,4 +1,4 @@
-//! All shards of a node.
+//! All shards of a pipeline.
 
 use std::io;
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use crate::memory::allowance;
 use crate::node::Node;
 use crate::shard::{self, Outside, Running};
 
-/// The threads of a node's shards. Those that still run are shut down when it is dropped.
+/// The threads of a pipeline's shards. Those that still run are shut down when it is dropped.
 pub(crate) struct Shards(Vec<Running>);
 
 impl Shards {
-    /// Starts them.
+    /// Starts so many.
     ///
     /// # Errors
     /// If the system cannot start another thread.
     pub(crate) fn start(
+        threads: usize,
         config: &ServerConfig,
         node: &Node,
         live: &Live,
         broker: Option<&Arc<Broker>>,
         hooks: Option<&HookSender>,
     ) -> io::Result<Self> {
-        let threads = config.threads.max(1);
         let waiting = config.limits.memory_bounds(allowance()).inboxes;
         let bounds = inbox::Bounds {
             inputs: config.limits.inbox,

@@ -28,7 +28,7 @@ use ht_proto::trigger::Problem;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use crate::tenants::tenant::Tenant;
+pub(crate) use crate::tenants::tenant::{Begin, LogNumber, OwnLog, Tenant};
 
 use crate::config::{Rights, TenantConfig, TenantsConfig};
 
@@ -57,6 +57,14 @@ struct Table {
     directory: Directory<TenantId>,
     /// Without the `main` of the node's own configuration.
     list: Vec<Arc<TenantConfig>>,
+}
+
+/// A new list of tenants, in force.
+#[derive(Debug)]
+pub(crate) struct Put {
+    pub(crate) changes: Changes<TenantConfig>,
+    /// Those that had the log of the node, and have one of their own now.
+    pub(crate) moved: Vec<TenantId>,
 }
 
 /// Whose client a request is of.
@@ -95,7 +103,7 @@ impl Tenants {
             ..Table::default()
         }));
         if config.is_enabled {
-            tenants.set(config.list.clone())?;
+            tenants.put(config.list.clone(), &mut |_, _| None)?;
         }
         Ok(tenants)
     }
@@ -106,14 +114,16 @@ impl Tenants {
     }
 
     /// Replaces all tenants but the `main` of the node's own configuration. Those that are removed or
-    /// suspended admit nobody any more; their connections are still there.
+    /// suspended, or have another log, admit nobody any more; their connections are still there.
+    /// `begin` is called for each tenant with a log of its own that is not read yet.
     ///
     /// # Errors
     /// With everything that two of them claim. Nothing is changed then.
-    pub(crate) fn set(
+    pub(crate) fn put(
         &self,
         list: Vec<TenantConfig>,
-    ) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
+        begin: &mut Begin<'_>,
+    ) -> Result<Put, Vec<Conflict>> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.table.load_full();
         let known: HashMap<_, _> = old.list.iter().map(|it| (&it.name, it)).collect();
@@ -150,16 +160,18 @@ impl Tenants {
             }
         };
         let changes = Changes::between(&old.list, &list);
-        let mut by_id: HashMap<_, _> = numbered
-            .into_iter()
-            .map(|(config, id)| {
-                let former = old.by_id.get(&id);
-                (
-                    id,
-                    Tenant::succeeding(former, id, config, self.clock.as_ref()),
-                )
-            })
-            .collect();
+        let (mut by_id, mut left, mut moved) = (HashMap::new(), Vec::new(), Vec::new());
+        for (config, id) in numbered {
+            let (former, clock) = (old.by_id.get(&id), self.clock.as_ref());
+            let tenant = Tenant::succeeding(former, id, config, clock, begin);
+            if let Some(former) = former
+                && tenant.as_ref().map(|now| now.log()) != Some(former.log())
+            {
+                left.push(Arc::clone(former));
+                moved.extend(former.log().is_none().then_some(id));
+            }
+            by_id.extend(tenant.map(|tenant| (id, tenant)));
+        }
         if let Some(main) = own_main {
             by_id.insert(TenantId::MAIN, Arc::clone(main));
         }
@@ -170,13 +182,20 @@ impl Tenants {
         }));
         let former = |config: &Arc<TenantConfig>| old.by_id.get(&self.find_id(&config.name)?);
         let gone = changes.removed.iter().chain(&changes.suspended);
-        gone.filter_map(former).for_each(|tenant| tenant.end());
-        Ok(changes)
+        let gone = gone.filter_map(former).chain(&left);
+        gone.for_each(|tenant| tenant.end());
+        Ok(Put { changes, moved })
     }
 
     /// The tenant with this number; `None` if there is none any more.
     pub(crate) fn get(&self, id: TenantId) -> Option<Arc<Tenant>> {
         self.table.load().by_id.get(&id).cloned()
+    }
+
+    /// Whether a tenant has a log of its own.
+    pub(crate) fn has_own_log(&self, id: TenantId) -> bool {
+        let table = self.table.load();
+        table.by_id.get(&id).is_some_and(|it| it.log().is_some())
     }
 
     /// The tenant with this name.

@@ -1,5 +1,6 @@
 //! The counters of the shards, readable by others. No shard accesses any of it while it delivers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ const CATCH_UPS: [f64; 12] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
 ];
 
-/// The totals of all shards.
+/// The totals of all shards of a pipeline.
 #[derive(Debug)]
 pub(crate) struct Totals {
     /// By shard: its totals as of its last turn.
@@ -22,7 +23,9 @@ pub(crate) struct Totals {
     turns: Vec<Turns>,
     /// Admitted connections that are open; exact at every moment.
     connections: AtomicU64,
-    /// How long sessions took to catch up.
+    /// The same of all pipelines.
+    of_node: Arc<AtomicU64>,
+    /// How long sessions took to catch up, in all pipelines.
     catch_ups: Histogram,
     since: Instant,
     online_since: String,
@@ -35,20 +38,34 @@ impl Totals {
             shards: (0..shards).map(|_| Published::default()).collect(),
             turns: (0..shards).map(|_| Turns::default()).collect(),
             connections: AtomicU64::new(0),
+            of_node: Arc::default(),
             catch_ups: Histogram::new(CATCH_UPS),
             since: Instant::now(),
             online_since: online_since(),
         }
     }
 
+    /// Those of another pipeline of the same node, with this number of shards.
+    pub(crate) fn beside(&self, shards: usize) -> Self {
+        Self {
+            of_node: Arc::clone(&self.of_node),
+            catch_ups: self.catch_ups.clone(),
+            since: self.since,
+            online_since: self.online_since.clone(),
+            ..Self::new(shards)
+        }
+    }
+
     /// A connection was admitted.
     pub(crate) fn opened(&self) {
         self.connections.fetch_add(1, Ordering::AcqRel);
+        self.of_node.fetch_add(1, Ordering::AcqRel);
     }
 
     /// A connection that was admitted has ended.
     pub(crate) fn ended(&self) {
         self.connections.fetch_sub(1, Ordering::AcqRel);
+        self.of_node.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// A session has caught up, in this time.
@@ -72,7 +89,12 @@ impl Totals {
         self.connections.load(Ordering::Acquire)
     }
 
-    /// The same by shard, as of their last turns.
+    /// The same in all pipelines of the node.
+    pub(crate) fn connections_of_node(&self) -> u64 {
+        self.of_node.load(Ordering::Acquire)
+    }
+
+    /// By shard: admitted connections that are open, as of their last turns.
     pub(crate) fn connections_by_shard(&self) -> Vec<u64> {
         let shards = self.shards.iter();
         shards.map(|shard| shard.load().connections).collect()

@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 
 use super::{backend, report};
 use crate::cli::finding::Finding::{self, Fix, Note, Works};
-use crate::cli::print;
+use crate::cli::{broker, print};
 use crate::config::{Config, Survey, Surveyed, TenantSource};
 use crate::tenants::{default_is_missing, survey_of_registry};
 
@@ -25,7 +25,7 @@ pub(super) async fn all(config: &Config) -> anyhow::Result<bool> {
             Err(cause) => return report("tenants", &Fix(format!("registry {url}: {cause}"))),
         },
     };
-    let mut all_work = survey(&written).await?;
+    let mut all_work = survey(&written, config.tenancy.trigger_bytes).await?;
     let tenants = written.tenants.iter().filter_map(|it| it.config().cloned());
     if let Some(name) = default_is_missing(config, &tenants.collect::<Vec<_>>()) {
         let what = format!(
@@ -37,9 +37,10 @@ pub(super) async fn all(config: &Config) -> anyhow::Result<bool> {
     Ok(all_work)
 }
 
-/// Checks these tenants and calls their APIs, several at once. Reports what to fix at each, and how
-/// many work. Returns whether there is nothing to fix.
-pub(crate) async fn survey(survey: &Survey) -> anyhow::Result<bool> {
+/// Checks these tenants and calls their APIs, several at once, and tries the logs of their own, to which a
+/// trigger may bring so many bytes. Reports what to fix at each, and how many work. Returns whether
+/// there is nothing to fix.
+pub(crate) async fn survey(survey: &Survey, trigger_bytes: usize) -> anyhow::Result<bool> {
     let mut all_work = survey.mistakes.is_empty();
     for line in survey.mistakes.lines() {
         print(&format!("FIX  {line}"))?;
@@ -63,6 +64,10 @@ pub(crate) async fn survey(survey: &Survey) -> anyhow::Result<bool> {
         if is_called(one) {
             called += 1;
             working += usize::from(works);
+            if let Some(log) = one.config().and_then(|config| config.log.as_ref()) {
+                let found = broker::probe(Some(&log.engine), trigger_bytes).await;
+                all_work &= report(&format!("{name}, log"), &found)?;
+            }
         }
         all_work &= works && one.mistakes.is_empty();
     }

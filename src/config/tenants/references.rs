@@ -9,7 +9,7 @@ use crate::config::layers::TENANT_VARIABLES;
 use crate::config::mistake::{Mistake, Mistakes, WrittenAt};
 use crate::config::node::{Node, Value};
 use crate::config::secret_file;
-use crate::config::tenants::Reader;
+use crate::config::tenants::{Reader, log};
 
 /// Who writes a tenant, and so what it may refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,6 +191,12 @@ impl Resolver<'_> {
                 self.mistakes.add(&node.place, &self.path.join("."), what);
                 Value::Text(stand_in("literal"))
             }
+            Value::Text(text) if is_secret_of_log(&self.path, text) => {
+                let what = "a secret is not written here: write { file = \"…\" } or { env = \"…\" } \
+                            instead, or the address without the password and that beside it";
+                self.mistakes.add(&node.place, &self.path.join("."), what);
+                Value::Text(text.clone())
+            }
             other @ (Value::Raw(_)
             | Value::Text(_)
             | Value::Integer(_)
@@ -287,4 +293,27 @@ fn is_secret(path: &[String]) -> bool {
         "password",
     ];
     words.iter().any(|word| name.contains(word))
+}
+
+/// Whether this text at this path is a secret of a log: a password, or an address with one in it.
+fn is_secret_of_log(path: &[String], text: &str) -> bool {
+    let [section, key] = path else {
+        return false;
+    };
+    if !log::is_of_log(section) {
+        return false;
+    }
+    let has_password = || {
+        let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+        // Of several servers each may have one.
+        rest.split(',').any(|server| {
+            let login = server.rsplit_once('@').map(|(login, _)| login);
+            login.is_some_and(|login| login.contains(':'))
+        }) || rest.to_ascii_lowercase().contains("password=")
+    };
+    match key.as_str() {
+        "password" | "token" | "nkey" | "credentials" => true,
+        "url" => has_password(),
+        _ => false,
+    }
 }

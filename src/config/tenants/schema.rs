@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::config::names::section_of;
 use crate::config::settings;
 use crate::config::table::Described;
-use crate::config::tenants::{is_shared, rows};
+use crate::config::tenants::{is_shared, log, rows};
 
 /// Sections of a tenant, besides its own settings.
-const SECTIONS: [(&str, &str); 4] = [
+const SECTIONS: [(&str, &str); 8] = [
     ("backend", "The tenant's HTTP API."),
     (
         "hooks",
@@ -21,6 +21,10 @@ const SECTIONS: [(&str, &str); 4] = [
         "limits",
         "The tenant's share of each node. 0: no limit besides those of the node.",
     ),
+    ("rabbitmq", "A log of its own: RabbitMQ, with a stream."),
+    ("postgres", "A log of its own: PostgreSQL."),
+    ("nats", "A log of its own: NATS JetStream."),
+    ("redis", "A log of its own: Redis or Valkey."),
 ];
 
 /// The JSON schema of a tenant.
@@ -35,7 +39,7 @@ pub(crate) fn json_schema() -> Value {
             "properties": members,
             "additionalProperties": false,
         });
-        if section == "backend" {
+        if section == "backend" || log::is_of_log(section) {
             object["required"] = json!(["url"]);
         }
         top.insert(section.to_owned(), object);
@@ -71,6 +75,9 @@ pub(crate) fn json_schema() -> Value {
 fn property(setting: &Described) -> (String, Value) {
     let name = setting.key.rsplit('.').next().unwrap_or(setting.key);
     let mut schema = setting.schema.clone();
+    if log::is_of_log(section_of(setting.key)) && settings::is_secret(setting.key) {
+        schema = json!({ "anyOf": [schema, { "$ref": "#/$defs/secret" }] });
+    }
     schema["description"] = setting.doc.into();
     (name.to_owned(), schema)
 }

@@ -7,7 +7,7 @@ use ht_node::config::TenantConfig;
 use ht_node::directory::{Conflict, conflicts};
 
 use crate::config::mistake::{Mistake, Mistakes, WrittenAt};
-use crate::config::tenants::{Document, Missing, Reader, TENANTS_MAX};
+use crate::config::tenants::{Document, LogRules, Missing, Reader, TENANTS_MAX};
 
 /// All tenants that are written.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +62,26 @@ impl Survey {
             survey.mistakes.add(&WrittenAt::Default, "", what);
         }
         survey.contest();
+        survey.check_logs(reader.logs);
         survey
+    }
+
+    /// Notes who has a log of its own that it may not have.
+    fn check_logs(&mut self, rules: &LogRules) {
+        let with_log = self.tenants.iter_mut().filter_map(|one| {
+            let log = one.config.as_ref()?.log.clone()?;
+            Some((one, log))
+        });
+        for (number, (one, log)) in with_log.enumerate() {
+            for what in rules.mistakes(&log, number) {
+                let mistake = Mistake {
+                    place: one.document.node.place.clone(),
+                    key: log.engine.name().to_owned(),
+                    what,
+                };
+                one.mistakes.0.push(about(&one.document, mistake));
+            }
+        }
     }
 
     /// Notes what two of them claim: whose it is cannot be told, so neither is good.

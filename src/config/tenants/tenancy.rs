@@ -9,7 +9,7 @@ use ht_node::config::TenantConfig;
 use crate::config::mistake::Mistakes;
 use crate::config::node::Node;
 use crate::config::settings::Values;
-use crate::config::tenants::{Document, Reader, Survey, TenantSource, Trust, files};
+use crate::config::tenants::{Document, LogRules, Reader, Survey, TenantSource, Trust, files};
 
 /// The source of tenants, and what their settings may refer to.
 #[derive(Clone, Debug)]
@@ -22,6 +22,10 @@ pub struct Tenancy {
     pub(crate) environment: Arc<BTreeMap<String, String>>,
     /// Base folder of all paths.
     pub(crate) folder: PathBuf,
+    /// Longest trigger in bytes: what each log must take.
+    pub(crate) trigger_bytes: usize,
+    /// What there may be of logs of their own.
+    logs: LogRules,
 }
 
 impl Tenancy {
@@ -38,6 +42,8 @@ impl Tenancy {
             tables: tables.map(Document::of).collect(),
             environment: Arc::new(environment),
             folder: folder.to_owned(),
+            trigger_bytes: values.limits_trigger_bytes.value,
+            logs: LogRules::of(values),
         }
     }
 
@@ -97,6 +103,7 @@ impl Tenancy {
             environment: &self.environment,
             folder: &self.folder,
             trust,
+            logs: &self.logs,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Tests of tenants as they are written: tables of what is read, and of every mistake.
 
+mod logs;
+
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -271,8 +273,8 @@ fn a_rule_that_a_tenant_breaks_is_told() {
         ),
         ("threads = 7", "threads: this is a setting of the node"),
         (
-            "rabbitmq = { url = 'amqp://a' }",
-            "rabbitmq.url: this is a setting of the node",
+            "tcp = { send_buffer = 7 }",
+            "tcp.send_buffer: this is a setting of the node",
         ),
         (
             "limits = { trigger_bytes = 7 }",
@@ -573,6 +575,7 @@ fn a_tenant_that_others_wrote_reaches_neither_files_nor_variables() {
             environment: &environment,
             folder: folder.path(),
             trust: Trust::Others(secrets.map(PathBuf::from)),
+            logs: &LogRules::default(),
         };
         let json = json!({ "name": "a", "backend": backend });
         let mut mistakes = Mistakes::default();
@@ -740,6 +743,7 @@ fn no_spelling_of_a_setting_gets_around_what_tenants_may_have() {
                 environment: &BTreeMap::new(),
                 folder: Path::new("/nonexistent"),
                 trust: trust.clone(),
+                logs: &LogRules::default(),
             };
             let mut mistakes = Mistakes::default();
             let found = reader.one(&tenant_of_json(json.clone(), "the registry"), &mut mistakes);
@@ -794,6 +798,7 @@ fn a_variable_is_of_one_tenant_alone() {
             environment: &environment,
             folder: Path::new("/nonexistent"),
             trust: Trust::Others(None),
+            logs: &LogRules::default(),
         };
         let headers = json!({ "X-A": { "fixed": { "env": variable } } });
         let json = json!({ "name": name, "backend": { "url": "http://a/", "headers": headers } });
@@ -879,6 +884,7 @@ proptest! {
                     environment: &BTreeMap::new(),
                     folder: Path::new("/nonexistent"),
                     trust: Trust::Others(None),
+                    logs: &LogRules::default(),
                 };
                 let _ = documents.iter().map(Document::to_json).collect::<Vec<_>>();
                 let count = documents.len();

@@ -70,6 +70,8 @@ const EVERY: &[(&str, &str)] = &[
     ("tenants.interval", r#""1s""#),
     ("tenants.timeout", r#""2s""#),
     ("tenants.secrets", r#""/secrets""#),
+    ("tenants.logs", "3"),
+    ("tenants.log_threads", "2"),
     ("tenants.default", r#""acme""#),
     ("rabbitmq.url", r#""amqp://mq""#),
     ("rabbitmq.username", r#""u""#),
@@ -419,6 +421,8 @@ fn assert_every(config: &Config) {
     assert_eq!(paths, ["/registry.pem", "/tenants.copy", "/secrets"]);
     assert_eq!([interval, timeout].map(Duration::as_secs), [1, 2]);
     assert!(config.server.tenants.is_enabled);
+    let logs = &config.server.tenants.logs;
+    assert_eq!((logs.max, logs.threads), (3, 2));
     let default = config.server.tenants.default.as_ref().unwrap();
     assert_eq!(default.as_str(), "acme");
 
@@ -542,7 +546,7 @@ fn nats_takes_the_place_of_rabbitmq() {
     assert_eq!((nats.retention_bytes, nats.replicas), (2 << 20, 3));
 
     let two = bad(&section("nats.", &["nats.credentials", "nats.token"]), &[]).join("\n");
-    assert!(two.contains("a node has one login"), "{two}");
+    assert!(two.contains("there is one login"), "{two}");
     let half = bad(
         "backend.url = 'http://api/'\nnats.tls_key_file = '/k'\n",
         &[],
@@ -559,7 +563,7 @@ fn a_node_has_one_log_and_no_login_without_one() {
     let both = "backend.url = 'http://api/'\nrabbitmq.url = 'amqp://mq'\n\
                 postgres.url = 'postgresql://u:geheim@db/shop'\n";
     let found = bad(both, &[]).join("\n");
-    assert!(found.contains("a node has one log"), "{found}");
+    assert!(found.contains("there is one log"), "{found}");
     assert!(!found.contains("geheim"), "{found}");
     for section in ["rabbitmq", "postgres", "nats", "redis"] {
         let alone = format!("backend.url = 'http://api/'\n{section}.password = 'geheim'\n");

@@ -41,7 +41,7 @@ pub(crate) struct Supervisor {
 }
 
 enum Running {
-    Yes(Gateway),
+    Yes(Box<Gateway>),
     /// A restart failed; the next one may succeed.
     No,
     /// The demo is shutting down: no more restarts.
@@ -63,7 +63,7 @@ impl Supervisor {
         Ok(Self {
             config,
             backend,
-            running: Mutex::new(Running::Yes(gateway)),
+            running: Mutex::new(Running::Yes(Box::new(gateway))),
         })
     }
 
@@ -88,7 +88,7 @@ impl Supervisor {
                 anyhow::bail!("the demo is shutting down");
             }
         }
-        *running = Running::Yes(self.start_again().await?);
+        *running = Running::Yes(Box::new(self.start_again().await?));
         Ok(())
     }
 

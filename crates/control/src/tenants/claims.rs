@@ -23,6 +23,11 @@ pub trait Claims {
     /// The digests of the secret keys of its publishers.
     fn publish_keys(&self) -> impl Iterator<Item = KeyHash>;
 
+    /// What its own log is called on its server; empty if it has none.
+    fn logs(&self) -> &[Box<str>] {
+        &[]
+    }
+
     /// Whether nobody is served in its name for now.
     fn is_suspended(&self) -> bool;
 }
@@ -46,6 +51,10 @@ impl<C: Claims> Claims for Arc<C> {
 
     fn publish_keys(&self) -> impl Iterator<Item = KeyHash> {
         C::publish_keys(self)
+    }
+
+    fn logs(&self) -> &[Box<str>] {
+        C::logs(self)
     }
 
     fn is_suspended(&self) -> bool {
@@ -144,6 +153,8 @@ pub enum Claim {
     Key(Box<str>),
     /// The key of a publisher, of which only the digest is known.
     PublishKey,
+    /// The log.
+    Log(Box<str>),
 }
 
 impl fmt::Display for Conflict {
@@ -166,6 +177,11 @@ impl fmt::Display for Conflict {
             Claim::Key(key) => write!(
                 f,
                 "the tenants {first} and {second} both have the key {key}: give one of them another"
+            ),
+            Claim::Log(log) => write!(
+                f,
+                "the tenants {first} and {second} both have the log {log}: one reads what the other \
+                 publishes. Give one of them another"
             ),
             Claim::PublishKey if first == second => write!(
                 f,

@@ -40,6 +40,7 @@ enum Only<'a> {
     Path(&'a str),
     Key(&'a str),
     PublishKey(KeyHash),
+    Log(&'a str),
 }
 
 impl<T> Default for Directory<T> {
@@ -137,6 +138,7 @@ fn claimed<C: Claims>(tenant: &C) -> impl Iterator<Item = Only<'_>> {
         .chain(path)
         .chain(tenant.key().map(Only::Key))
         .chain(keys)
+        .chain(tenant.logs().iter().map(|log| Only::Log(log)))
 }
 
 fn conflict(only: Only<'_>, first: &str, second: &str) -> Conflict {
@@ -147,6 +149,7 @@ fn conflict(only: Only<'_>, first: &str, second: &str) -> Conflict {
             Only::Path(path) => Claim::Path(format!("{path}/").into()),
             Only::Key(key) => Claim::Key(key.into()),
             Only::PublishKey(_) => Claim::PublishKey,
+            Only::Log(log) => Claim::Log(log.into()),
         },
         first: first.into(),
         second: second.into(),

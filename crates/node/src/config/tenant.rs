@@ -1,6 +1,11 @@
 //! Tenants: products with an API of their own that share this gateway.
 
+use std::fmt;
+use std::sync::Arc;
+
 use ht_backend::config::BackendConfig;
+use ht_broker::Broker;
+use ht_broker::config::Engine;
 use ht_control::tenants::claims::Claims;
 pub use ht_control::tenants::claims::KeyHash;
 pub use ht_control::tenants::host::{HostName, HostNameError};
@@ -18,6 +23,41 @@ pub struct TenantsConfig {
     pub default: Option<TenantName>,
     /// The tenants at the start, without `main`.
     pub list: Vec<TenantConfig>,
+    /// What there may be of logs of their own.
+    pub logs: OwnLogsConfig,
+}
+
+/// Logs that tenants have of their own.
+#[derive(Clone)]
+pub struct OwnLogsConfig {
+    /// How many there may be. 0: none.
+    pub max: usize,
+    /// Threads for the connections of the tenant of each.
+    pub threads: usize,
+    /// Prepares one that is not connected yet. None: there are none.
+    pub open: Option<OpenLog>,
+}
+
+/// Prepares a log, or says what is wrong with its settings.
+pub type OpenLog = Arc<dyn Fn(&Engine) -> Result<Arc<Broker>, String> + Send + Sync>;
+
+impl Default for OwnLogsConfig {
+    fn default() -> Self {
+        Self {
+            max: 0,
+            threads: 1,
+            open: None,
+        }
+    }
+}
+
+impl fmt::Debug for OwnLogsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnLogsConfig")
+            .field("max", &self.max)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One tenant.
@@ -39,8 +79,19 @@ pub struct TenantConfig {
     pub publish_keys: Vec<PublishKey>,
     /// Its share of the node.
     pub limits: TenantLimits,
+    /// The log of its own; none: that of the node.
+    pub log: Option<TenantLog>,
     /// It is not served for now.
     pub is_suspended: bool,
+}
+
+/// The log of a tenant's own. It retains its records, so that all nodes read the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantLog {
+    /// Where it is.
+    pub engine: Engine,
+    /// What it is called on its server, without secrets: nobody else may have any of these.
+    pub names: Vec<Box<str>>,
 }
 
 impl Claims for TenantConfig {
@@ -62,6 +113,10 @@ impl Claims for TenantConfig {
 
     fn publish_keys(&self) -> impl Iterator<Item = KeyHash> {
         self.publish_keys.iter().map(|key| key.hash)
+    }
+
+    fn logs(&self) -> &[Box<str>] {
+        self.log.as_ref().map_or(&[], |log| &log.names)
     }
 
     fn is_suspended(&self) -> bool {

@@ -8,14 +8,14 @@ use ht_proto::entry::TenantId;
 
 use super::Gateway;
 use crate::config::{TenantConfig, TenantLimits};
-use crate::inbox::Input;
+use crate::tenants::Put;
 use crate::tenants::closer::Cause;
 
 impl Gateway {
     /// Replaces the tenants, except for `main` where the node has an API itself. Clients of those that
     /// are added or changed get what applies from their next handshake on. The connections of those
     /// that are removed are closed in waves, and their APIs get no further call; those of suspended
-    /// ones are closed as well.
+    /// ones, and of those that have another log, are closed as well.
     ///
     /// # Errors
     /// With everything that two of them claim. Nothing is changed then.
@@ -23,7 +23,9 @@ impl Gateway {
         &self,
         tenants: Vec<TenantConfig>,
     ) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
-        let (node, changes) = (&self.node, self.node.tenants.set(tenants)?);
+        let node = &self.node;
+        let mut begin = |id, tenant: &Arc<TenantConfig>| self.own_logs.begin(id, tenant);
+        let Put { changes, moved } = node.tenants.put(tenants, &mut begin)?;
         let limits = changes.added.iter().chain(&changes.changed);
         let limits = limits.map(|it| (it, it.limits));
         let former = changes.removed.iter();
@@ -33,15 +35,31 @@ impl Gateway {
                 self.set_limits(id, &limits);
             }
         }
-        let gone = changes.removed.iter().map(|it| (it, Cause::Removed));
+        // Their connections are closed with the pipelines of their own logs.
+        let gone = changes.removed.iter().filter(|it| it.log.is_none());
+        let gone = gone.map(|it| (it, Cause::Removed));
         let suspended = changes.suspended.iter().map(|it| (it, Cause::Suspended));
-        for (config, cause) in gone.chain(suspended) {
-            if let Some(id) = node.tenants.id(&config.name) {
-                node.leaving.add(id, cause);
+        let id = |(config, cause): (&Arc<TenantConfig>, _)| {
+            let id = node.tenants.id(&config.name)?;
+            Some((id, cause))
+        };
+        let moves = moved.iter().map(|id| (*id, Cause::Moved));
+        // A tenant that is suspended as well is told that.
+        for (tenant, cause) in moves.chain(gone.chain(suspended).filter_map(id)) {
+            let pipeline = match moved.contains(&tenant) {
+                true => Arc::clone(self.pipelines.main()),
+                false => self.pipelines.of_id(tenant),
+            };
+            if cause == Cause::Moved {
+                self.main.set_limits(tenant, &TenantLimits::default());
             }
+            node.leaving.add(tenant, cause, pipeline.inboxes.clone());
         }
-        if !changes.removed.is_empty() || !changes.suspended.is_empty() {
-            node.rechecks.wake();
+        self.own_logs.end_unused(&node.tenants);
+        if !changes.removed.is_empty() || !changes.suspended.is_empty() || !moved.is_empty() {
+            let all = self.pipelines.all();
+            all.iter()
+                .for_each(|pipeline| pipeline.node.rechecks.wake());
         }
         Ok(changes)
     }
@@ -53,10 +71,11 @@ impl Gateway {
     }
 
     /// A tenant has these limits from now on.
-    pub(super) fn set_limits(&self, tenant: TenantId, limits: &TenantLimits) {
-        let node = &self.node;
-        if let Some(bucket) = node.shares.set(tenant, limits, &node.window) {
-            self.shards.send(|_| Input::Bucket(tenant, bucket.clone()));
+    fn set_limits(&self, id: TenantId, limits: &TenantLimits) {
+        let tenant = self.node.tenants.get(id);
+        match tenant.and_then(|tenant| tenant.log()) {
+            Some(log) => self.own_logs.with(log, |own| own.set_limits(id, limits)),
+            None => self.main.set_limits(id, limits),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Responses to triggers and commands.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ht_broker::Placed;
@@ -12,12 +13,15 @@ use ht_proto::command::Confirm;
 use ht_proto::cursor::Cursor;
 use ht_proto::entry::{Epoch, Position, TenantId};
 use ht_proto::record::Record;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use crate::commands;
-use crate::internal::Internal;
+use crate::internal::access::Access;
+use crate::internal::routes::{Routed, Routes};
+use crate::internal::{Internal, tenant};
+use crate::pipeline::Pipeline;
 
 /// Time in which every shard should execute a command. It is executed later as well.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,17 +40,30 @@ pub(super) enum Asked {
 
 impl Asked {
     /// What the responses to these contain.
-    pub(super) fn all(records: &[Record], tenants: &[TenantId]) -> Vec<Self> {
-        let records = records.iter().zip(tenants);
+    pub(super) fn all(
+        records: &[Record],
+        tenants: &[TenantId],
+        routes: &Routes,
+    ) -> Vec<(Self, usize)> {
+        let records = records.iter().zip(tenants).zip(routes.by_record());
         records
-            .map(|(record, tenant)| Self::of(record, *tenant))
+            .map(|((record, tenant), route)| (Self::of(record, *tenant), *route))
             .collect()
     }
 
     /// Those that get a position.
-    pub(super) fn ordered(records: Vec<Record>, tenants: &[TenantId]) -> Vec<(Record, TenantId)> {
-        let records = records.into_iter().zip(tenants.iter().copied());
-        records.filter(|(record, _)| !is_dry_run(record)).collect()
+    pub(super) fn ordered(
+        records: Vec<Record>,
+        tenants: &[TenantId],
+        routes: &Routes,
+    ) -> Vec<Routed> {
+        let of = tenants.iter().zip(routes.by_record());
+        let records = records.into_iter().zip(of).map(|(record, of)| Routed {
+            record,
+            tenant: *of.0,
+            route: *of.1,
+        });
+        records.filter(|it| !is_dry_run(&it.record)).collect()
     }
 
     fn of(record: &Record, tenant: TenantId) -> Self {
@@ -68,33 +85,35 @@ fn is_dry_run(record: &Record) -> bool {
     matches!(record, Record::Command(command) if command.dry_run)
 }
 
-/// The response to a request whose records have these positions: 200 if this node has executed
-/// every command, 202 if it has not yet.
+/// The response to a request whose records have these positions, each in the order of the pipeline
+/// that is beside what is asked: 200 if this node has executed every command, 202 if it has not yet.
 pub(super) async fn to(
     internal: &Internal,
-    asked: Vec<Asked>,
+    pipelines: &[Arc<Pipeline>],
+    asked: Vec<(Asked, usize)>,
     places: &[Placed],
     is_array: bool,
 ) -> Response<Body> {
     let (mut answers, mut is_done) = (Vec::with_capacity(asked.len()), true);
     let (deadline, mut places) = (Instant::now() + COMMAND_TIMEOUT, places.iter());
     let confirmed_by = Instant::now() + internal.live.now().permissions.confirm_timeout;
-    let window = internal.sequencer.view();
-    for asked in asked {
+    let windows: Vec<_> = pipelines.iter().map(|it| it.sequencer.view()).collect();
+    for (asked, route) in asked {
+        let (pipeline, window) = (&*pipelines[route], &windows[route]);
         let (answer, done) = match asked {
             Asked::Trigger => {
-                let placed = places.next().map(|placed| place(placed, &window));
+                let placed = places.next().map(|placed| place(placed, window));
                 (placed.unwrap_or_default(), true)
             }
             Asked::Command => {
                 let placed = places.next().copied();
-                command_place(internal, placed, deadline).await
+                command_place(pipeline, placed, deadline).await
             }
             Asked::Confirmed => {
                 let placed = places.next().copied();
-                confirmed(internal, placed, confirmed_by).await
+                confirmed(pipeline, placed, confirmed_by).await
             }
-            Asked::Count(selection) => count(internal, *selection, deadline).await,
+            Asked::Count(selection) => count(pipeline, *selection, deadline).await,
         };
         answers.push(answer);
         is_done &= done;
@@ -152,9 +171,18 @@ impl Cursors {
     }
 }
 
-/// `GET /position`: the last position of the order. What is published from now on is after it.
-pub(super) fn position(internal: &Internal) -> Response<Body> {
-    let window = internal.sequencer.view();
+/// `GET /position`: the last position of the order, for a tenant with a log of its own of that one. What
+/// is published from now on is after it.
+pub(super) fn position(internal: &Internal, headers: &HeaderMap, access: Access) -> Response<Body> {
+    let mut pipeline = Arc::clone(internal.pipelines.main());
+    if internal.tenants().are_enabled() {
+        match tenant::of_request(internal, headers, access) {
+            Ok(None) => {}
+            Ok(Some(tenant)) => pipeline = internal.pipelines.of(&tenant).unwrap_or(pipeline),
+            Err(response) => return *response,
+        }
+    }
+    let window = pipeline.sequencer.view();
     let last = Position::new(window.end()).unwrap_or(Position::MAX);
     let body = Cursors::of(last, &window).json();
     respond::json(StatusCode::OK, &body)
@@ -163,7 +191,7 @@ pub(super) fn position(internal: &Internal) -> Response<Body> {
 /// The position of a command as JSON text, with how many connections it matched once that is known,
 /// and whether it is.
 async fn command_place(
-    internal: &Internal,
+    pipeline: &Pipeline,
     placed: Option<Placed>,
     deadline: Instant,
 ) -> (String, bool) {
@@ -174,20 +202,20 @@ async fn command_place(
     else {
         return (String::new(), false);
     };
-    let at = Cursors::of(position, &internal.sequencer.view());
+    let at = Cursors::of(position, &pipeline.sequencer.view());
     if duplicate {
         let mut json = at.json();
         json["duplicate"] = true.into();
         return (json.to_string(), true);
     }
-    let matched = internal.sequencer.matched_at(position);
+    let matched = pipeline.sequencer.matched_at(position);
     let matched = tokio::time::timeout_at(deadline, matched).await;
     matched_json(&at, matched.ok().flatten())
 }
 
 /// The position of a command as JSON text, with the nodes that have executed it, and whether all of
 /// them have.
-async fn confirmed(internal: &Internal, placed: Option<Placed>, by: Instant) -> (String, bool) {
+async fn confirmed(pipeline: &Pipeline, placed: Option<Placed>, by: Instant) -> (String, bool) {
     let Some(Placed {
         position,
         duplicate,
@@ -195,16 +223,17 @@ async fn confirmed(internal: &Internal, placed: Option<Placed>, by: Instant) -> 
     else {
         return (String::new(), false);
     };
-    let at = Cursors::of(position, &internal.sequencer.view());
-    let matched = timeout_at(by, internal.sequencer.matched_at(position)).await;
+    let at = Cursors::of(position, &pipeline.sequencer.view());
+    let matched = timeout_at(by, pipeline.sequencer.matched_at(position)).await;
     let matched = matched.ok().flatten();
-    let progress = if internal.broker.is_some() {
-        internal.peers.confirmed(position, by).await
+    let peers = &pipeline.node.peers;
+    let progress = if pipeline.broker.is_some() {
+        peers.confirmed(position, by).await
     } else {
-        Some(alone(internal.peers.name(), matched))
+        Some(alone(peers.name(), matched))
     };
     // Forgotten, because many others were sent meanwhile: it is not known who has executed it.
-    let progress = progress.unwrap_or_else(|| alone(internal.peers.name(), None));
+    let progress = progress.unwrap_or_else(|| alone(peers.name(), None));
     let is_done = progress.is_done();
     let mut json = at.json();
     json["nodes"] = json!(progress.executed);
@@ -238,11 +267,11 @@ fn alone(name: &str, matched: Option<u64>) -> Progress {
 
 /// The connections that a command would match now, as JSON text, and whether all shards have
 /// responded.
-async fn count(internal: &Internal, selection: Selection, deadline: Instant) -> (String, bool) {
-    let counted = internal.sequencer.matched(selection);
+async fn count(pipeline: &Pipeline, selection: Selection, deadline: Instant) -> (String, bool) {
+    let counted = pipeline.sequencer.matched(selection);
     let counted = tokio::time::timeout_at(deadline, counted).await;
     let (position, matched) = counted.unwrap_or((Position::START, None));
-    let at = Cursors::of(position, &internal.sequencer.view());
+    let at = Cursors::of(position, &pipeline.sequencer.view());
     matched_json(&at, matched)
 }
 

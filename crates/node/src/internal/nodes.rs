@@ -6,16 +6,22 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use crate::internal::Internal;
+use crate::pipeline::Pipeline;
 
 /// The nodes that hold a lease, the one that responds first.
 pub(super) async fn respond(internal: &Internal) -> Response<Body> {
-    let (peers, order) = (&internal.peers, &internal.sequencer);
+    let Pipeline {
+        node,
+        sequencer: order,
+        ..
+    } = &**internal.pipelines.main();
+    let peers = &node.peers;
     let mut nodes = vec![json!({
         "node": peers.name(),
         "boot": peers.boot(),
         "epoch": order.epoch().to_string(),
         "position": order.last().await.get(),
-        "connections": internal.sources.node.totals.connections(),
+        "connections": node.totals.connections(),
         "self": true,
     })];
     let alive = peers.alive().into_iter();

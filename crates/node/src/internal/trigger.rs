@@ -3,11 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use ht_broker::{AppendError, Placed, Sequencer as _};
+use ht_broker::AppendError;
 use ht_edge::quiet;
 use ht_edge::respond::Body;
-use ht_proto::entry::{Entry, TenantId};
-use ht_proto::record::Record;
 use ht_proto::trigger::{self, Problem};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::Limited;
@@ -20,6 +18,7 @@ use crate::internal::access::Access;
 use crate::internal::answers::Asked;
 use crate::internal::body::{Unread, collect, let_pass};
 use crate::internal::rejected::refused;
+use crate::internal::routes::Routes;
 use crate::internal::{Internal, access, answers, error, rate, tenant};
 use crate::{offload, records};
 
@@ -62,11 +61,6 @@ pub(super) async fn post(
     };
     let limits = live.limits.trigger();
     let parsed = offload::parse(body, move |body| records::request(body, &limits)).await;
-    // Before the check: a shutdown waits for the requests that did not see it.
-    let under_way = internal.triggers.token();
-    if internal.lifecycle.is_deserted() {
-        return leaving();
-    }
     if let Ok(request) = &parsed
         && let Err(response) = access::check(internal, access, request)
     {
@@ -86,12 +80,16 @@ pub(super) async fn post(
         Ok(tokens) => tokens,
         Err(response) => return *response,
     };
-    let asked = Asked::all(&records, &tenants);
-    match publish(internal, Asked::ordered(records, &tenants)).await {
+    let Some(routes) = Routes::of(internal, &tenants) else {
+        return leaving();
+    };
+    let asked = Asked::all(&records, &tenants, &routes);
+    let ordered = Asked::ordered(records, &tenants, &routes);
+    match routes.publish(ordered).await {
         Ok(places) => {
-            drop(under_way);
             rate::published(internal, &tokens);
-            answers::to(internal, asked, &places, is_array).await
+            let pipelines = routes.end();
+            answers::to(internal, &pipelines, asked, &places, is_array).await
         }
         Err(error) => unpublished(&error),
     }
@@ -128,30 +126,6 @@ async fn before_body(
         let_pass(Limited::new(request.into_body(), most)).await;
     }
     response
-}
-
-async fn publish(
-    internal: &Internal,
-    records: Vec<(Record, TenantId)>,
-) -> Result<Vec<Placed>, AppendError> {
-    if records.is_empty() {
-        return Ok(Vec::new());
-    }
-    match &internal.broker {
-        // Every node receives it from the broker, this one included.
-        Some(broker) => {
-            let records = records.into_iter().map(|(record, _)| record);
-            broker.publish(records.collect()).await
-        }
-        None => {
-            let entry = |(record, tenant)| Entry {
-                tenant,
-                ..Entry::of(record)
-            };
-            let batch = records.into_iter().map(entry).collect();
-            Ok(internal.sequencer.place(batch).await)
-        }
-    }
 }
 
 /// Any content type is read as JSON, because old publishers send none; but a body that is clearly

@@ -20,6 +20,9 @@ const BUILD_LABELS: [&str; 3] = [
 const TENANT_LABEL: &str =
     "- Label: `tenant`, its name, or `other` for all without a label of their own\n";
 
+/// The label of the numbers of logs that tenants have of their own.
+const OWN_LOG_LABEL: &str = "- Label: `tenant`, its name\n";
+
 /// The reference of every metric: `docs/metrics.md`.
 #[must_use]
 pub fn markdown() -> String {
@@ -65,6 +68,9 @@ fn describe(metric: &Metric, out: &mut String) {
         Read::TenantCounterBy(label, words, _) => {
             out.push_str(TENANT_LABEL);
             describe_label(label, &words(), out);
+        }
+        Read::OwnLogGauge(_) | Read::OwnLogSeconds(_) | Read::OwnLogCounter(_) => {
+            out.push_str(OWN_LOG_LABEL);
         }
         Read::Build => {
             for label in BUILD_LABELS {

@@ -25,6 +25,8 @@ impl Metric {
             | Read::Build
             | Read::TenantGauge(_)
             | Read::TenantsGauge(_)
+            | Read::OwnLogGauge(_)
+            | Read::OwnLogSeconds(_)
             | Read::UsageGauge(_)
             | Read::ProcessGauge(_) => MetricType::Gauge,
             Read::Histogram(_) => MetricType::Histogram,
@@ -38,6 +40,7 @@ impl Metric {
             | Read::TenantCounter(_)
             | Read::TenantCounterBy(..)
             | Read::TenantsCounter(_)
+            | Read::OwnLogCounter(_)
             | Read::UsageCounter(_)
             | Read::ProcessCounter(_) => MetricType::Counter,
         }
@@ -63,7 +66,12 @@ impl Metric {
     pub(super) fn is_of_tenants(&self) -> bool {
         matches!(
             self.read,
-            Read::TenantGauge(_) | Read::TenantCounter(_) | Read::TenantCounterBy(..)
+            Read::TenantGauge(_)
+                | Read::TenantCounter(_)
+                | Read::TenantCounterBy(..)
+                | Read::OwnLogGauge(_)
+                | Read::OwnLogSeconds(_)
+                | Read::OwnLogCounter(_)
         )
     }
 
@@ -76,6 +84,9 @@ impl Metric {
                 now.tenants.is_some()
             }
             Read::TenantsCounter(_) | Read::TenantsGauge(_) => now.tenants.is_some(),
+            Read::OwnLogGauge(_) | Read::OwnLogSeconds(_) | Read::OwnLogCounter(_) => {
+                !now.own_logs.is_empty()
+            }
             Read::UsageGauge(_) | Read::UsageCounter(_) => now.sources.usage.is_some(),
             Read::Gauge(_)
             | Read::GaugeByShard(_)
@@ -153,6 +164,21 @@ impl Metric {
             (Read::TenantCounterBy(label, words, read), _) => {
                 let mut tenants = now.tenants.iter().flatten();
                 tenants.try_for_each(|(name, it)| by(&mut metric, name, label, &words(), read(it)))
+            }
+            (Read::OwnLogGauge(read), _) => {
+                let logs = now.own_logs.iter();
+                let values = logs.map(|(name, it)| (name.as_str(), gauge(read(it))));
+                family(&mut metric, "tenant", values)
+            }
+            (Read::OwnLogSeconds(read), _) => {
+                let logs = now.own_logs.iter();
+                let values = logs.map(|(name, it)| (name.as_str(), ConstGauge::new(read(it))));
+                family(&mut metric, "tenant", values)
+            }
+            (Read::OwnLogCounter(read), _) => {
+                let logs = now.own_logs.iter();
+                let values = logs.map(|(name, it)| (name.as_str(), ConstCounter::new(read(it))));
+                family(&mut metric, "tenant", values)
             }
             (Read::UsageGauge(read), _) => {
                 let counts = now.sources.usage.as_deref();

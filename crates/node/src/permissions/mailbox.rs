@@ -46,6 +46,7 @@ pub(crate) struct Message {
 pub(crate) struct Mailbox {
     messages: Mutex<Messages>,
     filled: Notify,
+    /// Of all pipelines of the node.
     hold_seconds: Histogram,
 }
 
@@ -62,6 +63,16 @@ impl Default for Mailbox {
             messages: Mutex::default(),
             filled: Notify::new(),
             hold_seconds: Histogram::new(HOLDS),
+        }
+    }
+}
+
+impl Mailbox {
+    /// That of another pipeline of the same node.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            hold_seconds: self.hold_seconds.clone(),
+            ..Self::default()
         }
     }
 }

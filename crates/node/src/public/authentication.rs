@@ -12,19 +12,20 @@ use tracing::Instrument as _;
 
 use crate::charge::Charged;
 use crate::inbox::{self, Answered, Applicant, Arrival, Asked, Connection, Input, Wait};
+use crate::pipeline::Pipeline;
 use crate::public::Public;
 use crate::public::bootstrap::Asking;
 use crate::public::outcome::Outcome;
 use crate::socket::Socket;
 
 /// Hands a connection to a shard, calls the API with the token that its client sends there, and
-/// hands over the response. `early`: data received after the handshake.
+/// hands over the response. `early`: data received after the handshake; `pipeline`: that of its tenant.
 pub(super) async fn authenticate(
     public: &Public,
     facts: &RequestFacts,
     permits: HandshakePermits,
     (stream, early): (Charged, Vec<u8>),
-    mut credentials: Credentials,
+    (pipeline, mut credentials): (&Pipeline, Credentials),
 ) {
     let Charged { stream, charge } = stream;
     let HandshakePermits {
@@ -35,7 +36,7 @@ pub(super) async fn authenticate(
         Ok(socket) => socket,
         Err(error) => return public.not_handed_over(facts.id, &error),
     };
-    let Some((load, room)) = public.destinations.reserve().await else {
+    let Some((load, room)) = pipeline.reserve().await else {
         return;
     };
     let (sender, asked) = oneshot::channel();
@@ -64,11 +65,12 @@ pub(super) async fn authenticate(
     let Ok(Asked { key, token }) = asked else {
         return;
     };
-    // Its settings may have changed meanwhile.
-    let Some(tenant) = public.bootstrap.tenants.get(credentials.tenant()) else {
+    // Its settings may have changed meanwhile. With another log it is another pipeline's client.
+    let known = public.bootstrap.tenants.get(credentials.tenant());
+    let Some(tenant) = known.filter(|known| known.log() == tenant.log()) else {
         return;
     };
-    let inbox = &public.destinations.inboxes[load.shard()];
+    let inbox = &pipeline.inboxes[load.shard()];
     let mut pending = Pending {
         inbox,
         key: Some(key),
@@ -79,6 +81,7 @@ pub(super) async fn authenticate(
         let asking = Asking {
             settings: &settings,
             tenant: &tenant,
+            pipeline,
             facts,
             credentials: &credentials,
         };

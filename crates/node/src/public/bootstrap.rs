@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ht_backend::{Answer, CallClock, Credentials, Failure, Permissions, Refusal};
+use ht_backend::{Answer, Credentials, Failure, Permissions, Refusal};
 use ht_edge::permits::{Permits, UserPermit};
 use ht_edge::rejection::HandshakeError;
 use ht_edge::request::RequestFacts;
@@ -18,11 +18,11 @@ use crate::live::LiveSettings;
 use crate::memory::Memory;
 use crate::meters::Meters;
 use crate::permitted::{self, Permitted};
+use crate::pipeline::Pipeline;
 use crate::public::outcome::{Admitted, Outcome};
 use crate::tenants::{Tenant, Tenants};
 use crate::tickets::{Holder, Tickets};
 use crate::verdict;
-use crate::window::NodeWindow;
 
 /// Reconnect span of clients that were rejected because memory is short, in ms.
 const SPREAD: u32 = 20_000;
@@ -31,10 +31,7 @@ const SPREAD: u32 = 20_000;
 pub(crate) struct Bootstrap {
     pub(crate) tenants: Arc<Tenants>,
     pub(crate) interner: Arc<Interner>,
-    /// Numbers the calls.
-    pub(crate) clock: CallClock,
     pub(crate) tickets: Arc<Tickets>,
-    pub(crate) window: Arc<NodeWindow>,
     pub(crate) permits: Arc<Permits>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) meters: Arc<Meters>,
@@ -51,6 +48,8 @@ pub(super) struct Asking<'a> {
     pub(super) settings: &'a LiveSettings,
     /// Whose client it is.
     pub(super) tenant: &'a Tenant,
+    /// That of its tenant: the order that the API's answer has its place in.
+    pub(super) pipeline: &'a Pipeline,
     /// What its request says.
     pub(super) facts: &'a RequestFacts,
     /// What is forwarded to the API.
@@ -61,10 +60,11 @@ impl Bootstrap {
     /// Authenticates a client by its resume ticket or a call to the API, within
     /// `limits.handshake_timeout`. Counts and logs the result.
     pub(super) async fn ask(&self, asking: Asking<'_>) -> Outcome {
+        asking.pipeline.until_open().await;
         if let Some(outcome) = self.resume(asking).await {
             return outcome;
         }
-        let asked_at = (self.clock)();
+        let asked_at = asking.pipeline.node.call_time();
         let timeout = asking.settings.limits.handshake_timeout;
         let backend = asking.tenant.backend();
         let answer = backend.bootstrap(asking.credentials);
@@ -104,6 +104,7 @@ impl Bootstrap {
             tenant,
             facts,
             credentials,
+            ..
         } = asking;
         if self.memory.is_short() {
             self.counters.handshake_errors.add(HandshakeError::Memory);

@@ -238,7 +238,7 @@ async fn admit(
     let limits = settings.limits.quotas();
     let share = tenant.share(public.bootstrap.tenants.are_enabled());
     let load = Load {
-        open: public.totals.connections(),
+        open: public.totals.connections_of_node(),
         memory_is_short: public.bootstrap.memory.is_short(),
     };
     let permits = public
@@ -248,6 +248,8 @@ async fn admit(
     let rules = tenant.rules(settings);
     let credentials = credentials::collect(rules, &facts, request.headers(), query, throttles)?;
     let credentials = credentials.of_tenant(tenant.id());
+    // It has another log by now, or is removed.
+    let pipeline = public.pipelines.of(tenant).ok_or_else(no_tenant)?;
     let entry = if tenant.is_suspended() {
         Entry::Asked(Outcome::Refused(Close::SUSPENDED.within(SUSPENDED_MS)))
     } else if credentials::await_token(&settings.auth, rules, &facts, &credentials) {
@@ -256,6 +258,7 @@ async fn admit(
         let asking = Asking {
             settings,
             tenant,
+            pipeline: &pipeline,
             facts: &facts,
             credentials: &credentials,
         };
@@ -271,6 +274,7 @@ async fn admit(
         upgrade: hyper::upgrade::on(request),
         facts,
         permits,
+        pipeline,
         entry,
     })
 }

@@ -21,6 +21,7 @@ use crate::permitted::{self, Permitted};
 use crate::public::bootstrap::{Asking, Bootstrap};
 use crate::public::outcome::Outcome;
 use crate::tickets::{Holder, Opened};
+use crate::window::NodeWindow;
 
 /// Longest wait for the log, and how often it is looked at meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,17 +34,19 @@ impl Bootstrap {
         let Asking {
             settings,
             tenant,
+            pipeline,
             facts,
             credentials,
         } = asking;
         let offer = facts.resume.as_ref()?;
         // First: a gap, or a command that the window does not have yet, is later.
-        let asked_at = (self.clock)();
+        let (node, tenant_id) = (&pipeline.node, credentials.tenant());
+        let asked_at = node.call_time();
         let identity = tenant.rules(settings).identity(credentials);
         let holder = Holder::new(tenant.name(), &identity);
         let opened = self.tickets.open(offer, &holder, SystemTime::now())?;
         let checked = match opened {
-            Ok(opened) => self.check(opened, credentials.tenant(), asked_at).await,
+            Ok(opened) => self.check(opened, tenant_id, &node.window, asked_at).await,
             Err(outcome) => Err(outcome),
         };
         let resumed = match checked {
@@ -69,6 +72,7 @@ impl Bootstrap {
         &self,
         opened: Opened,
         tenant: TenantId,
+        window: &NodeWindow,
         mut asked_at: CallTime,
     ) -> Result<(Permissions, Uuid), ResumeOutcome> {
         let Opened {
@@ -76,7 +80,7 @@ impl Bootstrap {
             connection,
             cursor,
         } = opened;
-        let (view, position) = self.find(&cursor).await?;
+        let (view, position) = find(window, &cursor).await?;
         asked_at.commands = asked_at.commands.min(view.end());
         let list = permitted::rooms(&permissions).ok_or(ResumeOutcome::Invalid)?;
         let user = permissions.user_id.as_deref().map(Into::into);
@@ -91,19 +95,19 @@ impl Bootstrap {
         permissions.asked_at = Some(asked_at);
         Ok((permissions, connection))
     }
+}
 
-    /// The position of a cursor in the window. This node may have read less of the log than the one
-    /// that gave it: then it waits a moment.
-    async fn find(&self, cursor: &Cursor) -> Result<(View<Logged>, u64), Unknown> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let view = self.window.reader().view();
-            match view.find(cursor) {
-                Err(Unknown::Ahead) if Instant::now() < until => {}
-                found => return found.map(|position| (view, position)),
-            }
-            tokio::time::sleep(LOOK).await;
+/// The position of a cursor in the window. This node may have read less of the log than the one
+/// that gave it: then it waits a moment.
+async fn find(window: &NodeWindow, cursor: &Cursor) -> Result<(View<Logged>, u64), Unknown> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let view = window.reader().view();
+        match view.find(cursor) {
+            Err(Unknown::Ahead) if Instant::now() < until => {}
+            found => return found.map(|position| (view, position)),
         }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

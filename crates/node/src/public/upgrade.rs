@@ -1,18 +1,16 @@
 //! Hands a connection to a shard after the 101.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ht_backend::Credentials;
 use ht_edge::quotas::HandshakePermits;
 use ht_edge::request::RequestFacts;
-use ht_proto::close::Close;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use crate::charge::Charged;
-use crate::inbox::{self, Arrival, Connection, Input};
-use crate::loads::{Load, Loads};
+use crate::inbox::{Arrival, Connection};
+use crate::pipeline::Pipeline;
 use crate::public::Public;
 use crate::public::authentication::authenticate;
 use crate::public::outcome::Outcome;
@@ -30,6 +28,8 @@ pub(super) struct Handover {
     pub(super) upgrade: OnUpgrade,
     pub(super) facts: RequestFacts,
     pub(super) permits: HandshakePermits,
+    /// That of its tenant.
+    pub(super) pipeline: Arc<Pipeline>,
     pub(super) entry: Entry,
 }
 
@@ -47,38 +47,6 @@ impl HandoverCell {
     }
 }
 
-/// The shards, for new connections.
-pub(crate) struct Destinations {
-    pub(crate) loads: Arc<Loads>,
-    pub(crate) inboxes: Vec<inbox::Sender>,
-    /// The shard of the next connection if all have equally many.
-    pub(crate) next: AtomicUsize,
-}
-
-impl Destinations {
-    /// Room for a connection in the shard that has the fewest; `None` if all shards have ended.
-    pub(super) async fn reserve(&self) -> Option<(Load, inbox::Permit<'_>)> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        for shard in self.loads.shards_by_load(first) {
-            // A shard that has ended takes no connection; if all have, the node shuts down.
-            if let Ok(room) = self.inboxes[shard].reserve_connection().await {
-                return Some((self.loads.assign(shard), room));
-            }
-        }
-        None
-    }
-}
-
-impl Destinations {
-    /// Has the shards close the sessions that are not authenticated: the node shuts down.
-    pub(super) fn close_unauthenticated(&self) {
-        for inbox in &self.inboxes {
-            // A shard that has ended has no connections.
-            let _ = inbox.send(Input::CloseUnauthenticated(Close::RESTART));
-        }
-    }
-}
-
 impl Handover {
     /// Takes the socket back from the HTTP library and gives it to a shard.
     pub(super) async fn finish(self, public: &Public) {
@@ -90,13 +58,15 @@ impl Handover {
             debug_assert!(false, "only streams of the public listener are served");
             return;
         };
+        let pipeline = &*self.pipeline;
         let (facts, early) = (&self.facts, parts.read_buf.to_vec());
         let stream = parts.io.into_inner();
         let outcome = match self.entry {
             Entry::Asked(outcome) => outcome,
             Entry::AwaitsToken(credentials) => {
                 let upgraded = (stream, early);
-                return authenticate(public, facts, self.permits, upgraded, credentials).await;
+                let from = (pipeline, credentials);
+                return authenticate(public, facts, self.permits, upgraded, from).await;
             }
         };
         let Charged { stream, charge } = stream;
@@ -104,7 +74,7 @@ impl Handover {
             handshake,
             connection: permit,
         } = self.permits;
-        let Some((load, room)) = public.destinations.reserve().await else {
+        let Some((load, room)) = pipeline.reserve().await else {
             return;
         };
         let connection = match outcome.connection(facts, stream, early, permit, load) {

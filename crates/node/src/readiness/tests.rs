@@ -83,6 +83,7 @@ fn readiness(node: &Node) -> Readiness {
         peers: Arc::clone(&node.peers),
         broker: None,
         tenants: Arc::clone(&node.tenants),
+        own_logs_down: Box::new(|| 0),
     }
 }
 

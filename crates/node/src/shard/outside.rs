@@ -129,7 +129,10 @@ impl Outside {
     fn status_of(&self, tenant: TenantId) -> Status {
         let (shares, meter) = (&self.permits.shares, self.meters.of(tenant));
         let open = match tenant {
-            TenantId::MAIN => self.totals.connections().saturating_sub(shares.all()),
+            TenantId::MAIN => {
+                let all = self.totals.connections_of_node();
+                all.saturating_sub(shares.all())
+            }
             other => u64::from(shares.open(other)),
         };
         Status {

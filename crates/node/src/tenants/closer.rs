@@ -25,9 +25,9 @@ pub(crate) const SUSPENDED_MS: u32 = 600_000;
 const LATE: Duration = Duration::from_secs(10);
 
 /// Tenants whose connections are to be closed: each once.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Leaving {
-    tenants: Mutex<HashMap<TenantId, Cause>>,
+    tenants: Mutex<HashMap<TenantId, Leaver>>,
     added: Notify,
 }
 
@@ -38,6 +38,15 @@ pub(crate) enum Cause {
     Removed,
     /// It is not served for now.
     Suspended,
+    /// It has a log of its own from now on.
+    Moved,
+}
+
+/// A tenant whose connections are to be closed.
+struct Leaver {
+    cause: Cause,
+    /// The shards that have them.
+    inboxes: Vec<inbox::Sender>,
 }
 
 /// Closes their connections.
@@ -46,23 +55,25 @@ pub(crate) struct Closer {
     pub(crate) tenants: Arc<Tenants>,
     pub(crate) permits: Arc<Permits>,
     pub(crate) live: Live,
-    pub(crate) inboxes: Vec<inbox::Sender>,
 }
 
 /// The waves of one tenant.
 struct Waves {
     close: Close,
     last: Instant,
+    /// Others are admitted meanwhile, whose connections these shards do not get.
+    is_served_elsewhere: bool,
+    inboxes: Vec<inbox::Sender>,
 }
 
 impl Leaving {
-    /// Has the connections of a tenant closed.
-    pub(crate) fn add(&self, tenant: TenantId, cause: Cause) {
-        self.lock().insert(tenant, cause);
+    /// Has the connections of a tenant in these shards closed.
+    pub(crate) fn add(&self, tenant: TenantId, cause: Cause, inboxes: Vec<inbox::Sender>) {
+        self.lock().insert(tenant, Leaver { cause, inboxes });
         self.added.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Cause>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Leaver>> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -77,14 +88,14 @@ impl Closer {
                 () = self.leaving.added.notified() => {}
                 () = tokio::time::sleep(WAVE), if !all.is_empty() => {}
             }
-            for (tenant, cause) in std::mem::take(&mut *self.leaving.lock()) {
-                all.insert(tenant, self.begin(tenant, cause));
+            for (tenant, leaver) in std::mem::take(&mut *self.leaving.lock()) {
+                all.insert(tenant, self.begin(tenant, leaver));
             }
             all.retain(|tenant, waves| self.close(*tenant, waves));
         }
     }
 
-    fn begin(&self, tenant: TenantId, cause: Cause) -> Waves {
+    fn begin(&self, tenant: TenantId, Leaver { cause, inboxes }: Leaver) -> Waves {
         let open = self.permits.shares.open(tenant).into();
         let waves = DrainWaves::new(open, self.live.now().drain.period, Duration::MAX);
         let name = self.tenants.name(tenant);
@@ -97,6 +108,15 @@ impl Closer {
                     connections = open,
                     over_ms,
                     "a tenant was removed: closing its connections"
+                );
+                waves.close()
+            }
+            Cause::Moved => {
+                tracing::info!(
+                    tenant = name,
+                    connections = open,
+                    over_ms,
+                    "a tenant has a log of its own: closing its connections, which come back to it"
                 );
                 waves.close()
             }
@@ -113,6 +133,8 @@ impl Closer {
         Waves {
             close,
             last: Instant::now() + waves.over,
+            is_served_elsewhere: cause == Cause::Moved,
+            inboxes,
         }
     }
 
@@ -123,19 +145,20 @@ impl Closer {
             .tenants
             .get(tenant)
             .is_some_and(|it| !it.is_suspended());
+        let is_served = is_served && !waves.is_served_elsewhere;
         let late = waves.last + if is_served { WAVE } else { LATE };
         if open == 0 || now > late {
             return false;
         }
         let left = waves.last.saturating_duration_since(now);
         let left = u32::try_from(left.as_millis() / WAVE.as_millis()).unwrap_or(u32::MAX);
-        let shards = u32::try_from(self.inboxes.len()).unwrap_or(u32::MAX);
+        let shards = u32::try_from(waves.inboxes.len()).unwrap_or(u32::MAX);
         let count = open
             .div_ceil(left.saturating_add(1))
             .div_ceil(shards.max(1));
         // At the end whatever is left, however it is spread over the shards.
         let count = if left == 0 { u32::MAX } else { count };
-        for inbox in &self.inboxes {
+        for inbox in &waves.inboxes {
             // A shard that has ended has no connections.
             let _ = inbox.send(Input::CloseTenant(TenantWave {
                 tenant,

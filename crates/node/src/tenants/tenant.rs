@@ -16,6 +16,21 @@ use crate::config::TenantConfig;
 use crate::live::LiveSettings;
 use crate::tenants::api::Api;
 
+/// The pipeline of a log that a tenant has of its own. None gets the number of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LogNumber(pub(crate) u64);
+
+/// A log that a tenant has of its own.
+#[derive(Clone)]
+pub(crate) struct OwnLog {
+    pub(crate) number: LogNumber,
+    /// Numbers the calls to the tenant's API by the order of that log.
+    pub(crate) clock: CallClock,
+}
+
+/// Begins to read the log of a tenant; `None` if that cannot be.
+pub(crate) type Begin<'a> = dyn FnMut(TenantId, &Arc<TenantConfig>) -> Option<OwnLog> + 'a;
+
 /// A tenant, with the settings of one moment.
 pub(crate) struct Tenant {
     id: TenantId,
@@ -24,6 +39,8 @@ pub(crate) struct Tenant {
     own: Option<Own>,
     /// Shared with what it was before, where its settings did not change.
     api: Arc<Api>,
+    /// None: that of the node.
+    log: Option<OwnLog>,
     /// Cancelled when it is removed or suspended: nobody is admitted any more, and its API gets no
     /// call.
     ended: CancellationToken,
@@ -44,35 +61,46 @@ impl Tenant {
             name: TenantName::main(),
             own: None,
             api: Arc::new(Api::given(backend)),
+            log: None,
             ended: CancellationToken::new(),
         }
     }
 
-    /// The tenant with these settings, in the place of its former self.
+    /// The tenant with these settings, in the place of its former self. `None` if it needs a log of
+    /// its own that cannot be read.
     pub(super) fn succeeding(
         former: Option<&Arc<Self>>,
         id: TenantId,
         config: &Arc<TenantConfig>,
         clock: Option<&CallClock>,
-    ) -> Arc<Self> {
+        begin: &mut Begin<'_>,
+    ) -> Option<Arc<Self>> {
         let former = former.and_then(|former| Some((former, former.config()?)));
         if let Some((former, known)) = former
             && Arc::ptr_eq(known, config)
         {
-            return Arc::clone(former);
+            return Some(Arc::clone(former));
         }
-        let same_api = former.filter(|(_, known)| known.backend == config.backend);
+        // Positions of one log mean nothing in another: whoever is connected starts anew.
+        let same_log = former.filter(|(_, known)| known.log == config.log);
+        let log = match (&config.log, same_log) {
+            (None, _) => None,
+            (Some(_), Some((former, _))) => former.log.clone(),
+            (Some(_), None) => Some(begin(id, config)?),
+        };
+        let clock = log.as_ref().map(|log| &log.clock).or(clock);
+        let same_api = same_log.filter(|(_, known)| known.backend == config.backend);
         let api = match same_api {
             Some((former, _)) => Arc::clone(&former.api),
             None => Arc::new(Api::of(config, clock)),
         };
         // One that is served again admits clients again.
-        let goes_on = former.filter(|(former, _)| !former.ended.is_cancelled());
+        let goes_on = same_log.filter(|(former, _)| !former.ended.is_cancelled());
         let ended = match goes_on {
             Some((former, _)) => former.ended.clone(),
             None => CancellationToken::new(),
         };
-        Arc::new(Self {
+        Some(Arc::new(Self {
             id,
             name: config.name.clone(),
             own: Some(Own {
@@ -80,8 +108,9 @@ impl Tenant {
                 config: Arc::clone(config),
             }),
             api,
+            log,
             ended,
-        })
+        }))
     }
 
     /// Nobody is admitted any more, and its API gets no call.
@@ -113,6 +142,11 @@ impl Tenant {
     /// It is the `main` of the node's own configuration.
     pub(crate) fn is_of_node(&self) -> bool {
         self.own.is_none()
+    }
+
+    /// The log of its own; none: that of the node.
+    pub(crate) fn log(&self) -> Option<LogNumber> {
+        self.log.as_ref().map(|log| log.number)
     }
 
     /// It is not served for now.

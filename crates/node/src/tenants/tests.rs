@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ht_backend::config::{BackendConfig, GuardConfig, HookCalls};
+use ht_broker::config::{Engine, RedisConfig};
 use ht_control::tenants::claims::KeyHash;
 use ht_proto::trigger::TriggerLimits;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{Origins, PublishKey, Right, TenantLimits};
+use crate::config::{Origins, PublishKey, Right, TenantLimits, TenantLog};
 
 const SHORT: Duration = Duration::from_millis(10);
 
@@ -43,6 +44,7 @@ fn tenant(text: &str) -> TenantConfig {
             may: [Right::Publish].into_iter().collect(),
         }],
         limits: TenantLimits::default(),
+        log: None,
         is_suspended: false,
     }
 }
@@ -52,8 +54,102 @@ fn tenants(names: &[&str]) -> Tenants {
         is_enabled: true,
         default: None,
         list: names.iter().map(|name| tenant(name)).collect(),
+        ..TenantsConfig::default()
     };
     Tenants::new(&config, None, Arc::new(Default::default)).unwrap()
+}
+
+/// Puts a list in force, in which nobody has a log of its own.
+fn put(tenants: &Tenants, list: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
+    let put = tenants.put(list, &mut |_, _| panic!("a log of its own"));
+    put.map(|put| put.changes)
+}
+
+/// The tenant with its own log of this name.
+fn with_log(text: &str, log: &str) -> TenantConfig {
+    let engine = Engine::Redis(RedisConfig {
+        stream: log.to_owned(),
+        ..RedisConfig::default()
+    });
+    TenantConfig {
+        log: Some(TenantLog {
+            engine,
+            names: vec![log.into()],
+        }),
+        ..tenant(text)
+    }
+}
+
+/// Puts a list in force, and returns who began to read a log of its own and who left that of the
+/// node.
+fn put_with_logs(
+    tenants: &Tenants,
+    list: Vec<TenantConfig>,
+    numbers: &mut u64,
+) -> (Vec<TenantId>, Vec<TenantId>) {
+    let mut begun = Vec::new();
+    let put = tenants.put(list, &mut |id, _| {
+        begun.push(id);
+        *numbers += 1;
+        Some(OwnLog {
+            number: LogNumber(*numbers),
+            clock: Arc::new(Default::default),
+        })
+    });
+    (begun, put.unwrap().moved)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_is_read_as_long_as_it_is_the_same_and_another_one_ends_what_was_there() {
+    let tenants = tenants(&["acme", "other"]);
+    let shared = tenants.named(&name("acme")).unwrap();
+    let (id, mut numbers) = (shared.id(), 0);
+    let list = |acme| vec![acme, tenant("other")];
+    let own = list(with_log("acme", "one"));
+    let put = |list, numbers: &mut u64| put_with_logs(&tenants, list, numbers);
+    assert_eq!(put(own.clone(), &mut numbers), (vec![id], vec![id]));
+    shared.ended().await;
+    let first = tenants.named(&name("acme")).unwrap();
+    assert_eq!(first.log(), Some(LogNumber(1)));
+    assert!(tenants.has_own_log(id) && tenants.named(&name("other")).unwrap().log().is_none());
+    // What else changes leaves it where it is.
+    let quieter = TenantConfig {
+        hosts: Vec::new(),
+        ..own[0].clone()
+    };
+    let changed = put(list(quieter), &mut numbers);
+    assert_eq!(changed, (Vec::new(), Vec::new()));
+    assert_eq!(tenants.get(id).unwrap().log(), Some(LogNumber(1)));
+    assert!(timeout(SHORT, first.ended()).await.is_err());
+    // Another log, and that of all others again.
+    let moved = put(list(with_log("acme", "two")), &mut numbers);
+    assert_eq!(moved, (vec![id], Vec::new()));
+    first.ended().await;
+    let second = tenants.get(id).unwrap();
+    assert_eq!(second.log(), Some(LogNumber(2)));
+    assert_eq!(put(list(tenant("acme")), &mut numbers), (vec![], vec![]));
+    second.ended().await;
+    assert!(!tenants.has_own_log(id));
+    assert!(
+        timeout(SHORT, tenants.get(id).unwrap().ended())
+            .await
+            .is_err()
+    );
+}
+
+#[test]
+fn a_tenant_whose_own_log_cannot_be_read_is_not_served_until_it_can() {
+    let tenants = tenants(&["other"]);
+    let list = || vec![with_log("acme", "one"), tenant("other")];
+    let put = |log: Option<OwnLog>| tenants.put(list(), &mut |_, _| log.clone()).unwrap();
+    put(None);
+    assert!(tenants.named(&name("acme")).is_none());
+    assert!(tenants.named(&name("other")).is_some());
+    put(Some(OwnLog {
+        number: LogNumber(1),
+        clock: Arc::new(Default::default),
+    }));
+    assert!(tenants.named(&name("acme")).unwrap().log().is_some());
 }
 
 /// The name of the tenant that a request is of.
@@ -112,7 +208,7 @@ fn a_secret_key_is_of_one_tenant() {
     assert_eq!(tenants.name(of), Some(name("other")));
     assert!(may.has(Right::Publish) && !may.has(Right::Command));
     assert_eq!(tenants.of_key(b"secret of nobody"), None);
-    tenants.set(vec![tenant("acme")]).unwrap();
+    put(&tenants, vec![tenant("acme")]).unwrap();
     assert_eq!(tenants.of_key(b"secret of other"), None, "it was removed");
 }
 
@@ -139,7 +235,7 @@ fn whose_a_record_is_stands_in_it() {
     let id = tenants.of_record(&trigger).unwrap();
     assert_eq!(tenants.of_record(&command), Ok(id));
     assert!(tenants.get(id).is_none(), "nobody told of it yet");
-    tenants.set(vec![tenant("acme"), tenant("new")]).unwrap();
+    put(&tenants, vec![tenant("acme"), tenant("new")]).unwrap();
     assert_eq!(tenants.get(id).unwrap().name(), &name("new"));
 }
 
@@ -150,9 +246,8 @@ fn two_that_claim_one_host_change_nothing() {
         hosts: tenant("acme").hosts,
         ..tenant("thief")
     };
-    let conflicts = tenants
-        .set(vec![tenant("new"), tenant("acme"), thief])
-        .unwrap_err();
+    let list = vec![tenant("new"), tenant("acme"), thief];
+    let conflicts = put(&tenants, list).unwrap_err();
     let [Conflict { first, second, .. }] = &conflicts[..] else {
         panic!("{conflicts:?}");
     };
@@ -187,14 +282,14 @@ async fn a_tenant_keeps_its_api_as_long_as_that_is_the_same() {
         hosts: Vec::new(),
         ..tenant("acme")
     };
-    let changes = tenants.set(vec![quieter.clone()]).unwrap();
+    let changes = put(&tenants, vec![quieter.clone()]).unwrap();
     assert_eq!((changes.changed.len(), changes.removed.len()), (1, 0));
     let after = tenants.named(&name("acme")).unwrap();
     assert_eq!(after.id(), before.id());
     assert!(Arc::ptr_eq(&backend, &after.backend()));
     let mut elsewhere = quieter;
     elsewhere.backend.url = "http://127.0.0.1:2/".to_owned();
-    tenants.set(vec![elsewhere]).unwrap();
+    put(&tenants, vec![elsewhere]).unwrap();
     let after = tenants.named(&name("acme")).unwrap();
     assert!(!Arc::ptr_eq(&backend, &after.backend()));
     assert!(timeout(SHORT, after.ended()).await.is_err(), "it goes on");
@@ -209,20 +304,20 @@ async fn a_tenant_that_is_suspended_or_removed_ends() {
     };
     let first = tenants.named(&name("acme")).unwrap();
     first.backend();
-    tenants.set(vec![suspended()]).unwrap();
+    put(&tenants, vec![suspended()]).unwrap();
     first.ended().await;
     assert!(first.guard().is_none(), "its API is freed");
     assert!(tenants.named(&name("acme")).unwrap().is_suspended());
-    tenants.set(vec![tenant("acme")]).unwrap();
+    put(&tenants, vec![tenant("acme")]).unwrap();
     let second = tenants.named(&name("acme")).unwrap();
     assert!(
         timeout(SHORT, second.ended()).await.is_err(),
         "it is served again"
     );
-    tenants.set(Vec::new()).unwrap();
+    put(&tenants, Vec::new()).unwrap();
     second.ended().await;
     assert!(tenants.get(second.id()).is_none());
-    tenants.set(vec![tenant("acme")]).unwrap();
+    put(&tenants, vec![tenant("acme")]).unwrap();
     let third = tenants.named(&name("acme")).unwrap();
     assert_eq!(third.id(), second.id());
     assert!(timeout(SHORT, third.ended()).await.is_err());

@@ -10,7 +10,7 @@ use ht_proto::entry::TenantId;
 
 use crate::config::{Secret, UsageConfig};
 use crate::meters::{Meter, Meters};
-use crate::node::Node;
+use crate::pipelines::Pipelines;
 use crate::usage::ledger::{Ledger, Peaks, Sums};
 use crate::usage::sender::Sender;
 use crate::usage::{SharedFiles, Usage};
@@ -22,8 +22,9 @@ impl Usage {
     /// If nothing could be posted with these settings.
     pub(crate) fn of(
         config: &UsageConfig,
-        node: &Arc<Node>,
+        pipelines: &Arc<Pipelines>,
     ) -> Result<Option<Self>, PostSetupError> {
+        let node = &pipelines.main().node;
         let Some(file) = &config.file else {
             return Ok(None);
         };
@@ -43,7 +44,7 @@ impl Usage {
             counts: Arc::clone(&node.usage),
             throttles: Arc::clone(&node.throttles),
         });
-        let reader = Arc::clone(node);
+        let reader = Arc::clone(pipelines);
         Ok(Some(Self {
             ledger: Ledger::new(node.peers.name(), node.peers.boot(), SystemTime::now()),
             read: Box::new(move |ledger| read(&reader, ledger)),
@@ -61,16 +62,17 @@ impl Usage {
 }
 
 /// Notes what every tenant has used.
-fn read(node: &Node, ledger: &mut Ledger) {
+fn read(pipelines: &Pipelines, ledger: &mut Ledger) {
+    let node = &pipelines.main().node;
     for (tenant, meter) in node.meters.all() {
         if let Some(name) = node.tenants.name(tenant) {
-            let (sums, peaks) = used(node, tenant, &node.meters, meter);
+            let (sums, peaks) = used(pipelines, tenant, &node.meters, meter);
             ledger.note(&name, sums, peaks);
         }
     }
 }
 
-fn used(node: &Node, tenant: TenantId, meters: &Meters, meter: &Meter) -> (Sums, Peaks) {
+fn used(pipelines: &Pipelines, tenant: TenantId, meters: &Meters, meter: &Meter) -> (Sums, Peaks) {
     let connections = meters.take_connections(meter);
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let sums = Sums {
@@ -84,7 +86,7 @@ fn used(node: &Node, tenant: TenantId, meters: &Meters, meter: &Meter) -> (Sums,
     };
     let peaks = Peaks {
         connections: connections.peak,
-        window_bytes: node.window.bytes_of(tenant),
+        window_bytes: pipelines.window_bytes_of(tenant),
     };
     (sums, peaks)
 }

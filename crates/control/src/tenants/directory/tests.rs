@@ -12,6 +12,7 @@ struct Plain {
     path: String,
     key: Option<String>,
     publish_keys: Vec<KeyHash>,
+    logs: Vec<Box<str>>,
 }
 
 impl Claims for Plain {
@@ -35,6 +36,10 @@ impl Claims for Plain {
         self.publish_keys.iter().copied()
     }
 
+    fn logs(&self) -> &[Box<str>] {
+        &self.logs
+    }
+
     fn is_suspended(&self) -> bool {
         false
     }
@@ -47,12 +52,36 @@ fn tenant(name: &str, hosts: &[&str], path: &str, key: Option<&str>, publish: &[
         path: path.to_owned(),
         key: key.map(str::to_owned),
         publish_keys: publish.iter().map(|n| KeyHash::new([*n; 32])).collect(),
+        logs: Vec::new(),
     }
 }
 
 fn directory(tenants: &[Plain]) -> Result<Directory<usize>, Vec<Conflict>> {
     let numbers = tenants.iter().enumerate();
     Directory::new(numbers.map(|(number, tenant)| (tenant, number)))
+}
+
+#[test]
+fn a_log_is_of_one_tenant() {
+    let with = |name, log: &str| Plain {
+        logs: vec![log.into()],
+        ..tenant(name, &[], "", None, &[])
+    };
+    assert!(
+        directory(&[
+            with("a", "x"),
+            with("b", "y"),
+            tenant("c", &[], "", None, &[])
+        ])
+        .is_ok()
+    );
+    let conflicts = directory(&[with("a", "x"), with("b", "x")]).unwrap_err();
+    let expected = Conflict {
+        claim: Claim::Log("x".into()),
+        first: "a".into(),
+        second: "b".into(),
+    };
+    assert_eq!(conflicts, [expected]);
 }
 
 #[test]
