@@ -5,9 +5,13 @@
 //! and a node that finds none, or another log than the one that it has read, appends a new one. The
 //! greatest name that a node has read is in force from there on. So every node takes a new epoch at
 //! the same place, two nodes that make one at once agree, and a beacon that was late changes nothing.
+//!
+//! A log that lost its end may have lost records that other nodes had read, and this one had not: only
+//! the epoch that another node makes tells it. So the clients are told of every epoch that ends another,
+//! but for a second name of what followed one loss: both names follow the same epoch.
 
 use ht_proto::entry::Epoch;
-use ht_proto::note::EpochName;
+use ht_proto::note::{EpochName, Follows};
 
 /// The epoch of a log.
 #[derive(Debug, Default)]
@@ -16,6 +20,8 @@ pub struct Epochs {
     greatest: Option<EpochName>,
     /// It is the one of this log.
     is_known: bool,
+    /// What it follows.
+    follows: Follows,
 }
 
 /// A name of the epoch that has come into force.
@@ -25,6 +31,8 @@ pub struct Begun {
     pub epoch: Epoch,
     /// The log had another one before.
     pub ends_another: bool,
+    /// That followed the same one, so that nothing was lost between the two.
+    pub is_second_name: bool,
 }
 
 impl Epochs {
@@ -40,18 +48,34 @@ impl Epochs {
         self.greatest.is_none_or(|greatest| name > greatest)
     }
 
-    /// A note in the log states this epoch. Returns it if it comes into force here.
-    pub fn stated(&mut self, name: EpochName) -> Option<Begun> {
+    /// A note in the log states this epoch, which follows that one. Returns it if it comes into force
+    /// here.
+    pub fn stated(&mut self, name: EpochName, follows: Follows) -> Option<Begun> {
         if !self.is_later(name) {
             return None;
         }
         let ends_another = self.is_known;
+        let is_same = follows != Follows::Unknown && follows == self.follows;
+        self.follows = match follows {
+            Follows::Unknown => self
+                .greatest
+                .map_or(Follows::Unknown, |name| Follows::Epoch(name.epoch)),
+            Follows::Nothing | Follows::Epoch(_) => follows,
+        };
         self.greatest = Some(name);
         self.is_known = true;
         Some(Begun {
             epoch: name.epoch,
             ends_another,
+            is_second_name: ends_another && is_same,
         })
+    }
+
+    /// What an epoch follows that is made now.
+    #[must_use]
+    pub fn follows(&self) -> Follows {
+        self.greatest
+            .map_or(Follows::Nothing, |name| Follows::Epoch(name.epoch))
     }
 
     /// The log is another one than before, or has lost its end: it needs a later epoch, whoever
@@ -82,6 +106,12 @@ mod tests {
         }
     }
 
+    const UNKNOWN: Follows = Follows::Unknown;
+
+    fn after(epoch: u32) -> Follows {
+        Follows::Epoch(Epoch::from_random(epoch))
+    }
+
     #[test]
     fn the_first_name_is_that_of_all_that_was_read() {
         let mut epochs = Epochs::default();
@@ -89,9 +119,10 @@ mod tests {
         let begun = Begun {
             epoch: Epoch::from_random(3),
             ends_another: false,
+            is_second_name: false,
         };
-        assert_eq!(epochs.stated(name(5, 3)), Some(begun));
-        assert_eq!(epochs.stated(name(5, 3)), None, "another beacon");
+        assert_eq!(epochs.stated(name(5, 3), UNKNOWN), Some(begun));
+        assert_eq!(epochs.stated(name(5, 3), UNKNOWN), None, "another beacon");
         assert_eq!(epochs.current(), Some(name(5, 3)));
     }
 
@@ -101,7 +132,7 @@ mod tests {
         for begin in 0..4 {
             let mut epochs = Epochs::default();
             for stated in &log[begin..] {
-                epochs.stated(*stated);
+                epochs.stated(*stated, UNKNOWN);
             }
             assert_eq!(epochs.current(), Some(name(6, 2)), "from {begin}");
         }
@@ -110,18 +141,53 @@ mod tests {
     #[test]
     fn another_log_needs_a_later_name() {
         let mut epochs = Epochs::default();
-        epochs.stated(name(5, 3));
+        assert_eq!(epochs.follows(), Follows::Nothing);
+        epochs.stated(name(5, 3), Follows::Nothing);
         epochs.rewound();
         assert_eq!(epochs.current(), None);
-        assert_eq!(epochs.stated(name(5, 3)), None, "of the former log");
+        assert_eq!(epochs.follows(), after(3));
+        let former = epochs.stated(name(5, 3), Follows::Nothing);
+        assert_eq!(former, None, "of the former log");
         assert_eq!(epochs.current(), None);
         // Also where the clock went back.
         let proposed = epochs.propose(2, 9);
         assert_eq!(proposed, name(6, 9));
         assert_eq!(epochs.propose(70, 9), name(70, 9));
-        let begun = epochs.stated(proposed).unwrap();
+        let begun = epochs.stated(proposed, after(3)).unwrap();
         assert!(!begun.ends_another, "the interruption was told before");
         assert_eq!(epochs.current(), Some(proposed));
-        assert!(epochs.stated(name(8, 1)).unwrap().ends_another);
+        let begun = epochs.stated(name(8, 1), after(9)).unwrap();
+        assert!(begun.ends_another && !begun.is_second_name);
+    }
+
+    #[test]
+    fn two_names_of_what_followed_one_loss_are_one_epoch_and_two_losses_are_not() {
+        for (first, follows, second, is_second_name) in [
+            // Two nodes begin at once.
+            (Follows::Nothing, Follows::Nothing, name(9, 2), true),
+            // Two nodes find one loss at once.
+            (after(7), after(7), name(9, 2), true),
+            // This node had read nothing of what the second loss took.
+            (after(7), after(1), name(9, 2), false),
+            // One of an older version does not say.
+            (after(7), UNKNOWN, name(9, 2), false),
+            (UNKNOWN, UNKNOWN, name(9, 2), false),
+        ] {
+            let mut epochs = Epochs::default();
+            epochs.stated(name(5, 1), first);
+            let begun = epochs.stated(second, follows).unwrap();
+            let found = (begun.ends_another, begun.is_second_name);
+            assert_eq!(found, (true, is_second_name), "{first:?} {follows:?}");
+        }
+        // It has found the loss itself, and its own name comes first.
+        let mut epochs = Epochs::default();
+        epochs.stated(name(5, 1), Follows::Nothing);
+        epochs.rewound();
+        let own = epochs.propose(8, 2);
+        assert!(!epochs.stated(own, epochs.follows()).unwrap().ends_another);
+        assert!(epochs.stated(name(9, 3), after(1)).unwrap().is_second_name);
+        // The next loss follows the last of these names.
+        let begun = epochs.stated(name(10, 4), after(3)).unwrap();
+        assert!(begun.ends_another && !begun.is_second_name);
     }
 }

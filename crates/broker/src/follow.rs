@@ -35,9 +35,6 @@ const BACKOFF_MOST: Duration = Duration::from_secs(5);
 /// A connection that lasted so long makes the next failure a first one again.
 const LASTED: Duration = Duration::from_secs(10);
 
-/// Nodes that notice at once that a log is another one may name its epoch once each, within this.
-const NAMED: Duration = Duration::from_secs(30);
-
 /// How long a connection that is not needed any more may take to be closed gracefully. A shutdown
 /// has this twice, after at most [`SHUTDOWN_PLACE`].
 const CLOSE: Duration = Duration::from_millis(500);
@@ -64,7 +61,6 @@ pub(crate) async fn run(broker: &Broker, sequencer: &dyn Sequencer, shutdown: &C
         progress: Progress::new(broker.log.caps(), broker.name()),
         reads_back: false,
         missed: None,
-        read_back_at: None,
         before: Before::default(),
         epochs: Epochs::default(),
     };
@@ -133,8 +129,6 @@ struct Follower<'a> {
     reads_back: bool,
     /// The gap that is to be reported once it is.
     missed: Option<Missed>,
-    /// When the last reading back was over.
-    read_back_at: Option<Instant>,
     /// What was before that.
     before: Before,
     epochs: Epochs,
@@ -199,7 +193,6 @@ impl Follower<'_> {
             // A tail that is lost meanwhile is continued by the next one.
             let rest = self.read_back(tail).await?;
             self.reads_back = false;
-            self.read_back_at = Some(Instant::now());
             if let Some(missed) = self.missed.take() {
                 self.sequencer.caught_up(missed);
             }
@@ -253,7 +246,7 @@ impl Follower<'_> {
                     if let Some(note) = Note::parse(&record.message.body) {
                         if self.begins_epoch(&note) {
                             std::mem::take(&mut placing).place(self).await;
-                            if self.begin_epoch(&note).await && !self.has_just_read_back() {
+                            if self.begin_epoch(&note).await {
                                 self.sequencer.missed(rewound());
                             }
                         }
@@ -295,11 +288,6 @@ impl Follower<'_> {
         Ok((confirm, entry))
     }
 
-    /// Whether an epoch that begins now may be the one that this node has found itself.
-    fn has_just_read_back(&self) -> bool {
-        self.read_back_at.is_some_and(|at| at.elapsed() < NAMED)
-    }
-
     /// Checks that these records continue the last ones, and remembers the last of them.
     fn check(&mut self, records: &[Record]) -> Result<(), TailError> {
         let (Some(first), Some(last)) = (records.first(), records.last()) else {
@@ -317,7 +305,7 @@ impl Follower<'_> {
 /// Tells a record from another one at its position.
 fn digest(record: &Record) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&record.key, &record.message.body).hash(&mut hasher);
+    (&record.key, record.stamp, &record.message.body).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -153,6 +153,9 @@ pub struct Record {
     pub kind: Kind,
     /// The key that it was appended with, if it was.
     pub key: Option<Box<str>>,
+    /// Tells it from another record that the log gives its position once it has lost this one, whose
+    /// message may be the same: when it was appended, in a unit of the engine; 0 if that says nothing.
+    pub stamp: u64,
     /// The message as its publisher sent it.
     pub message: Message,
 }

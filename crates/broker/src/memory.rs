@@ -64,6 +64,8 @@ impl MemoryLog {
                 position: Some(position),
                 kind: entry.kind,
                 key: Some(entry.key),
+                // It loses none.
+                stamp: 0,
                 message: Message {
                     body: entry.body,
                     content_encoding: None,

@@ -13,7 +13,7 @@ use ht_broker::redis::{APPEND, Redis, probe};
 use ht_broker::{AppendError, MissedReason};
 use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::eventually;
-use ht_testkit::redis::{Redis as Server, tls_arguments};
+use ht_testkit::redis::{Redis as Server, free_port, tls_arguments};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -313,6 +313,55 @@ async fn a_failover_that_loses_records_is_another_epoch_for_all() {
         node.sees("\"after\"").await;
         let (_, begun) = *node.recorder.epochs().last().unwrap();
         assert_eq!(begun, 100, "nothing more was placed in the old epoch");
+        node.end().await;
+    }
+}
+
+/// With `appendfsync everysec` a server whose disk is slow holds back what it has confirmed. When it is
+/// killed then, the positions of that are given again: here to as many records, which say the same,
+/// before any node is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_a_kill_loses_is_found_behind_records_that_look_like_it() {
+    let mut server = Server::start();
+    let nodes = [node(&server.config()).await, node(&server.config()).await];
+    let append = |server: &Server, count: usize| {
+        let body = body("\"changed\"");
+        let mut arguments = vec!["EVAL", APPEND, "1", STREAM, "250000"];
+        arguments.extend(["trigger", "", &body].repeat(count));
+        server.command(&arguments);
+    };
+    append(&server, 100);
+    append(&server, 200);
+    for node in &nodes {
+        eventually(SOON, || node.recorder.count() == 300).await;
+    }
+    let before = nodes[0].broker.epoch().unwrap();
+    server.kill();
+    for node in &nodes {
+        node.becomes_not_ready().await;
+    }
+    let (port, other) = (server.port(), free_port());
+    server.lose_end(10_000);
+    server.move_to(other);
+    server.start_again();
+    let length = || server.command(&["XLEN", STREAM]).parse::<usize>().unwrap();
+    eventually(SOON, || length() > 0).await;
+    let left = length();
+    assert!((100..300).contains(&left), "{left} of 300");
+    append(&server, 300);
+    server.stop();
+    server.move_to(port);
+    server.start_again();
+    let after = another_epoch(&nodes, before).await;
+    assert_ne!(before.epoch, after.epoch);
+    for node in &nodes {
+        node.becomes_ready().await;
+        let gaps = [MissedReason::Start, MissedReason::Rewound];
+        assert_eq!(node.recorder.gaps(), gaps);
+    }
+    publish_again(&nodes[1], "\"after\"").await;
+    for node in nodes {
+        node.sees("\"after\"").await;
         node.end().await;
     }
 }

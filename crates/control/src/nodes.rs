@@ -173,7 +173,7 @@ impl Nodes {
                     .into_iter()
                     .collect()
             }
-            Report::Leaving | Report::Gap | Report::Epoch(_) => Vec::new(),
+            Report::Leaving | Report::Gap | Report::Epoch(..) => Vec::new(),
             Report::Executed { key, matched } => {
                 self.executed(&node, &boot, key, matched);
                 Vec::new()

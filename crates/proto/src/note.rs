@@ -41,7 +41,7 @@ pub enum Report {
     /// The nodes that it knows, by the names of their runs: for a node that has just joined.
     Nodes(Vec<(Box<str>, Box<str>)>),
     /// The log has a new epoch from here on, or its first one.
-    Epoch(EpochName),
+    Epoch(EpochName, Follows),
     /// Publications may not have reached the log before this.
     Gap,
     /// All its threads have executed a command.
@@ -89,6 +89,19 @@ pub struct EpochName {
     pub epoch: Epoch,
 }
 
+/// What an epoch follows, as its maker knew. Two that follow the same one are two names of what followed
+/// one loss, made by nodes that found it at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Follows {
+    /// The node that made it did not say so, or it was not read.
+    #[default]
+    Unknown,
+    /// Nothing: the log had none.
+    Nothing,
+    /// The epoch with this name.
+    Epoch(Epoch),
+}
+
 #[derive(Deserialize)]
 struct Envelope {
     note: Members,
@@ -114,6 +127,8 @@ struct Members {
     #[serde(default)]
     epoch: Box<str>,
     made: Option<u64>,
+    /// The name of the epoch before; empty if there was none.
+    after: Option<Box<str>>,
     #[serde(default)]
     at: u64,
     #[serde(default)]
@@ -123,6 +138,14 @@ struct Members {
 }
 
 impl Members {
+    fn follows(&self) -> Follows {
+        match self.after.as_deref() {
+            None => Follows::Unknown,
+            Some("") => Follows::Nothing,
+            Some(name) => Epoch::parse(name).map_or(Follows::Unknown, Follows::Epoch),
+        }
+    }
+
     fn last(&self) -> Option<LastEntry> {
         Some(LastEntry {
             cursor: self.last.as_ref()?.parse().ok()?,
@@ -151,14 +174,17 @@ impl Note {
             })
             && texts.iter().all(|len| (1..=TEXT_BYTES_MAX).contains(len))
             && note.epoch.len() <= TEXT_BYTES_MAX;
-        let last = note.last();
+        let (last, follows) = (note.last(), note.follows());
         let report = match (note.executed, note.nodes) {
             _ if note.leaving => Report::Leaving,
             _ if note.gap => Report::Gap,
-            _ if note.begins => Report::Epoch(EpochName {
-                made: note.made?,
-                epoch: Epoch::parse(&note.epoch)?,
-            }),
+            _ if note.begins => {
+                let name = EpochName {
+                    made: note.made?,
+                    epoch: Epoch::parse(&note.epoch)?,
+                };
+                Report::Epoch(name, follows)
+            }
             (Some(key), _) => Report::Executed {
                 key,
                 matched: note.matched,
@@ -184,12 +210,21 @@ impl Note {
     #[must_use]
     pub fn epoch(&self) -> Option<EpochName> {
         match &self.report {
-            Report::Epoch(name) => Some(*name),
+            Report::Epoch(name, _) => Some(*name),
             Report::Beacon(beacon) => Some(EpochName {
                 made: beacon.made?,
                 epoch: Epoch::parse(&beacon.epoch)?,
             }),
             Report::Leaving | Report::Gap | Report::Nodes(_) | Report::Executed { .. } => None,
+        }
+    }
+
+    /// What that follows.
+    #[must_use]
+    pub fn follows(&self) -> Follows {
+        match &self.report {
+            Report::Epoch(_, follows) => *follows,
+            _ => Follows::Unknown,
         }
     }
 
@@ -216,7 +251,12 @@ impl Note {
             Report::Nodes(nodes) => note["nodes"] = json!(nodes),
             Report::Leaving => note["leaving"] = true.into(),
             Report::Gap => note["gap"] = true.into(),
-            Report::Epoch(name) => {
+            Report::Epoch(name, follows) => {
+                match follows {
+                    Follows::Unknown => {}
+                    Follows::Nothing => note["after"] = "".into(),
+                    Follows::Epoch(epoch) => note["after"] = epoch.to_string().into(),
+                }
                 note["begins"] = true.into();
                 note["epoch"] = name.epoch.to_string().into();
                 note["made"] = name.made.into();
@@ -283,7 +323,12 @@ mod tests {
             (Report::Beacon(of_the_log), Some(1_790_000_000_000)),
             (Report::Leaving, None),
             (Report::Gap, None),
-            (Report::Epoch(epoch), Some(7)),
+            (Report::Epoch(epoch, Follows::Unknown), Some(7)),
+            (Report::Epoch(epoch, Follows::Nothing), Some(7)),
+            (
+                Report::Epoch(epoch, Follows::Epoch(Epoch::from_random(8))),
+                Some(7),
+            ),
             (executed, None),
         ] {
             let note = note(report);

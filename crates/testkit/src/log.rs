@@ -32,10 +32,14 @@ struct State {
     /// Oldest first.
     records: Vec<(Instant, Record)>,
     last: u64,
+    /// How many records it was given.
+    appended: u64,
     /// Why it cannot be read or written.
     trouble: Option<TailError>,
-    /// Readers get nothing, without a word.
-    is_silent: bool,
+    /// How many connections were opened.
+    opened: u64,
+    /// So many of them, the first ones, bring nothing, without a word.
+    silent: u64,
     /// Appended entries are confirmed, and are not in the log.
     forgets: bool,
     /// Cancelled when the connections of now are lost.
@@ -78,7 +82,8 @@ impl FaultyLog {
     /// Readers get nothing more over their connections, which stay open. Those that are opened from
     /// now on work.
     pub fn silence(&self) {
-        self.lock().is_silent = true;
+        let mut state = self.lock();
+        state.silent = state.opened;
     }
 
     /// Whether appended entries are confirmed and forgotten.
@@ -136,10 +141,12 @@ impl FaultyLog {
         for entry in batch {
             // Every seventh position has no record.
             state.last += if state.last % 7 == 5 { 2 } else { 1 };
+            state.appended += 1;
             let record = Record {
                 position: Position::new(state.last),
                 kind: entry.kind,
                 key: Some(entry.key),
+                stamp: state.appended,
                 message: Message {
                     body: entry.body,
                     content_encoding: None,
@@ -152,7 +159,8 @@ impl FaultyLog {
         Ok(vec![None; count])
     }
 
-    fn begin(&self, from: From) -> Result<(u64, CancellationToken), TailError> {
+    /// What is read first, the number of the connection, and its end.
+    fn begin(&self, from: From) -> Result<(u64, u64, CancellationToken), TailError> {
         let mut state = self.lock();
         if let Some(trouble) = &state.trouble {
             return Err(trouble.clone());
@@ -168,11 +176,8 @@ impl FaultyLog {
             From::At(position) => position.get(),
             From::Back { age, positions } => state.back(age, positions),
         };
-        if state.is_silent {
-            // Only those that were open.
-            state.is_silent = false;
-        }
-        Ok((next, state.connections.clone()))
+        state.opened += 1;
+        Ok((next, state.opened, state.connections.clone()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -231,11 +236,12 @@ impl Log for FaultyLog {
 
     fn tail(self: Arc<Self>, from: From) -> BoxFuture<'static, Result<Box<dyn Tail>, TailError>> {
         Box::pin(async move {
-            let (next, connection) = self.begin(from)?;
+            let (next, number, connection) = self.begin(from)?;
             let changed = self.changed.subscribe();
             let tail = FaultyTail {
                 log: self,
                 next,
+                number,
                 changed,
                 connection,
             };
@@ -282,6 +288,8 @@ struct FaultyTail {
     log: Arc<FaultyLog>,
     /// The position that is read next.
     next: u64,
+    /// Of its connection.
+    number: u64,
     changed: watch::Receiver<()>,
     connection: CancellationToken,
 }
@@ -292,7 +300,7 @@ impl FaultyTail {
         let state = self.log.lock();
         let records = state.from(self.next).take(BATCH_MAX);
         let records: Vec<_> = records.cloned().collect();
-        if state.is_silent {
+        if self.number <= state.silent {
             return Vec::new();
         }
         drop(state);

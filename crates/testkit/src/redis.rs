@@ -135,6 +135,35 @@ impl Redis {
         self.gone();
     }
 
+    /// From its next start on the server has this port.
+    pub const fn move_to(&mut self, port: u16) {
+        self.port = port;
+    }
+
+    /// The killed server had not written so many bytes at the end of its append-only file, or as many
+    /// as there are. Returns how many those are.
+    ///
+    /// # Panics
+    /// When the file is not there.
+    pub fn lose_end(&self, bytes: u64) -> u64 {
+        let path = self.append_only_file();
+        let file = std::fs::File::options().write(true).open(path);
+        let file = file.expect("its append-only file");
+        let len = file.metadata().expect("its size").len();
+        let lost = bytes.min(len);
+        file.set_len(len - lost).expect("it is cut");
+        lost
+    }
+
+    /// The file to which it appends: the last one that its manifest names.
+    fn append_only_file(&self) -> PathBuf {
+        let folder = self.folder().join("appendonlydir");
+        let manifest = folder.join("appendonly.aof.manifest");
+        let manifest = std::fs::read_to_string(manifest).expect("its manifest");
+        let last = manifest.lines().last().expect("a file");
+        folder.join(last.split(' ').nth(1).expect("its name"))
+    }
+
     /// SIGTERM: it saves what it has.
     pub fn stop(&mut self) {
         self.signal("TERM");

@@ -37,10 +37,11 @@ impl Follower<'_> {
         let mut rest = self.read_up_to(mark, tail, Vec::new()).await?;
         while self.epochs.current().is_none() {
             let name = self.epochs.propose(now(), Uuid::new_v4().as_fields().0);
+            let follows = self.epochs.follows();
             let note = |key: &str| Note {
                 node: self.broker.name().into(),
                 boot: key.into(),
-                report: Report::Epoch(name),
+                report: Report::Epoch(name, follows),
             };
             let entry = self.entry(Kind::Note, |key| note(key).message());
             rest = self.read_up_to(entry, tail, rest).await?;
@@ -193,9 +194,11 @@ impl Follower<'_> {
         name.is_some_and(|name| self.epochs.is_later(name))
     }
 
-    /// The epoch that the note states comes into force. Returns whether it ends another one.
+    /// The epoch that the note states comes into force. Returns whether the log has lost its end since
+    /// the last one.
     pub(super) async fn begin_epoch(&mut self, note: &Note) -> bool {
-        let Some(begun) = note.epoch().and_then(|name| self.epochs.stated(name)) else {
+        let name = note.epoch();
+        let Some(begun) = name.and_then(|name| self.epochs.stated(name, note.follows())) else {
             return false;
         };
         self.broker.set_epoch(self.epochs.current());
@@ -203,7 +206,7 @@ impl Follower<'_> {
             .begin_epoch(begun.epoch, begun.ends_another)
             .await;
         tracing::info!(broker = self.broker.name(), epoch = %begun.epoch, "the log has this epoch");
-        begun.ends_another
+        begun.ends_another && !begun.is_second_name
     }
 }
 

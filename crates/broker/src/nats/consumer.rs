@@ -57,6 +57,8 @@ pub(super) enum Start {
 /// A message of the stream.
 pub(super) struct Delivery {
     pub(super) sequence: u64,
+    /// When it was stored, in nanoseconds since 1970.
+    pub(super) time: u64,
     pub(super) message: Message,
 }
 
@@ -190,8 +192,11 @@ impl Consumer {
             self.delivered = numbers.delivery;
             self.wanted = self.wanted.saturating_sub(1);
             (self.is_fruitful, self.barren) = (true, 0);
-            let sequence = numbers.sequence;
-            return Ok(Some(Delivery { sequence, message }));
+            return Ok(Some(Delivery {
+                sequence: numbers.sequence,
+                time: numbers.time,
+                message,
+            }));
         }
         let Some(status) = message.status else {
             let text = format_args!("a delivery without numbers: {reply}");
@@ -260,6 +265,8 @@ struct Numbers {
     sequence: u64,
     /// Of the delivery among those of its consumer.
     delivery: u64,
+    /// When the message was stored, in nanoseconds since 1970.
+    time: u64,
 }
 
 /// Reads them from the subject for acknowledgements:
@@ -276,6 +283,7 @@ fn numbers(reply: &str) -> Option<Numbers> {
     Some(Numbers {
         sequence: number(3)?,
         delivery: number(4)?,
+        time: number(5)?,
     })
 }
 
@@ -288,6 +296,7 @@ mod tests {
         let expected = Some(Numbers {
             sequence: 12,
             delivery: 3,
+            time: 1_700_000_000,
         });
         for (reply, expected) in [
             ("$JS.ACK.log.c1.1.12.3.1700000000.0", expected),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_nats::Subject;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
@@ -75,6 +76,9 @@ struct Stored {
     hdrs: String,
     #[serde(default)]
     data: String,
+    /// When it was stored.
+    #[serde(default)]
+    time: String,
 }
 
 impl Server {
@@ -126,12 +130,20 @@ impl Server {
             position: Some(position(sequence)),
             kind: self.names.kind_of(&Subject::from(stored.subject)),
             key: header(&headers, KEY).map(Into::into),
+            stamp: nanoseconds(&stored.time),
             message: Message {
                 content_encoding: header(&headers, "Content-Encoding").map(Into::into),
                 body: decoded(&stored.data).into(),
             },
         }))
     }
+}
+
+/// Nanoseconds since 1970.
+fn nanoseconds(time: &str) -> u64 {
+    let time = time.parse::<Timestamp>().ok();
+    time.and_then(|time| u64::try_from(time.as_nanosecond()).ok())
+        .unwrap_or(0)
 }
 
 /// The first value of a header, whatever the others are.

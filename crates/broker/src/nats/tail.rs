@@ -175,7 +175,11 @@ impl Server {
 
     /// The record of a message.
     fn record(&self, delivery: Delivery) -> Record {
-        let Delivery { sequence, message } = delivery;
+        let Delivery {
+            sequence,
+            time,
+            message,
+        } = delivery;
         let header = |name: &str| {
             let headers = message.headers.as_ref()?;
             headers.get(name).map(async_nats::HeaderValue::as_str)
@@ -184,6 +188,7 @@ impl Server {
             position: Some(position(sequence)),
             kind: self.names.kind_of(&message.subject),
             key: header(KEY).map(Into::into),
+            stamp: time,
             message: Message {
                 content_encoding: header("Content-Encoding").map(Into::into),
                 body: message.payload.clone(),

@@ -27,9 +27,9 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// Records from one position to another, as many as fit.
 const SELECT: &str = "
-SELECT pos, kind, key, body FROM (
+SELECT pos, kind, key, body, (extract(epoch FROM at) * 1000000)::bigint FROM (
   SELECT *, (sum(octet_length(body)) OVER (ORDER BY pos))::bigint AS upto FROM (
-    SELECT pos, kind, key, body FROM {schema}.ht_log WHERE pos BETWEEN $1 AND $2
+    SELECT pos, kind, key, body, at FROM {schema}.ht_log WHERE pos BETWEEN $1 AND $2
     ORDER BY pos LIMIT $3
   ) AS next
 ) AS measured
@@ -215,6 +215,7 @@ pub(super) fn record(row: &Row) -> Record {
         position: Some(position(row.get(0))),
         kind: kind(row.get(1)),
         key: row.get::<_, Option<&str>>(2).map(Into::into),
+        stamp: row.get::<_, i64>(4).unsigned_abs(),
         message: Message {
             body: Bytes::copy_from_slice(row.get(3)),
             content_encoding: None,

@@ -155,6 +155,7 @@ impl Consumer {
                 position: None,
                 kind,
                 key: key.map(|key| key.as_str().into()),
+                stamp: 0,
                 message: Message {
                     content_encoding: encoding.map(|name| name.as_str().into()),
                     body: Bytes::from(std::mem::take(&mut delivery.data)),

@@ -104,6 +104,7 @@ fn one(value: Value) -> Result<Stored, Cause> {
             position: Some(id.position()),
             kind,
             key,
+            stamp: at.unwrap_or(0),
             message: Message {
                 body,
                 content_encoding: None,

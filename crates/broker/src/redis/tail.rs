@@ -200,6 +200,6 @@ async fn retained(
 /// Tells a record from another one with its id.
 fn digest(record: &Record) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&record.key, &record.message.body).hash(&mut hasher);
+    (&record.key, record.stamp, &record.message.body).hash(&mut hasher);
     hasher.finish()
 }

@@ -259,6 +259,8 @@ pub(super) fn record(delivery: &mut Delivery) -> Result<Option<Record>, Cause> {
         position: Some(position(offset)),
         kind,
         key: key.map(|key| key.as_str().into()),
+        // Its publisher may say when it was sent; the stream says nothing.
+        stamp: delivery.properties.timestamp().unwrap_or(0),
         message: Message {
             content_encoding: encoding.map(|name| name.as_str().into()),
             body: Bytes::from(std::mem::take(&mut delivery.data)),
