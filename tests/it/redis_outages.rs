@@ -120,6 +120,57 @@ fn a_server_that_hangs_is_told_to_publishers_and_doubles_nothing() {
     assert_eq!(gaps(&node), 0);
 }
 
+/// A kill that loses what the server had confirmed and not written: clients that are connected are told,
+/// and one that comes back is not believed to know what is there now.
+#[test]
+fn a_kill_that_loses_publications_is_told_to_every_client() {
+    let (mut server, backend) = (Server::start(), api());
+    let nodes = [node(&backend, &server), node(&backend, &server)];
+    let mut clients = nodes.each_ref().map(cursors_of);
+    let mut last = String::new();
+    for number in 0..100 {
+        nodes[number % 2].trigger(&publication(number));
+        for client in &mut clients {
+            let (cursor, message) = next(client);
+            assert_eq!(message["data"], number);
+            last = cursor.as_str().unwrap().to_owned();
+        }
+    }
+    let before = epoch(&nodes[0]);
+    server.kill();
+    for node in &nodes {
+        wait_for_not_ready(node);
+    }
+    assert_eq!(server.lose_end(5_000), 5_000, "some publications");
+    server.start_again();
+    nodes.iter().for_each(wait_for_ready);
+    eventually("one new epoch", || {
+        let [first, second] = nodes.each_ref().map(epoch);
+        (first == second && first != before).then_some(())
+    });
+    for client in &mut clients {
+        let gap = client.expect_whole();
+        let told = (&gap["type"], &gap["reason"]);
+        assert_eq!(told, (&json!("gap"), &json!("broker")));
+    }
+    insist(&nodes[0], &publication("after").to_string());
+    for client in &mut clients {
+        assert_eq!(next(client).1["data"], "after");
+    }
+    for node in &nodes {
+        let mut client = offer(node, V1).open();
+        next(&mut client);
+        let rooms = json!([{"requestId": 1, "room": {"n": 1}}]);
+        let resume =
+            json!({"type": "resume", "requestId": 0, "cursor": last, "subscriptions": rooms});
+        client.send_json(&resume);
+        let answer = client.expect_whole();
+        let told = (&answer["recovered"], &answer["reason"]);
+        assert_eq!(told, (&json!(false), &json!("epoch")), "{answer}");
+        assert_eq!(gaps(node), 1);
+    }
+}
+
 /// What clients hear, by the epoch and the position in their cursors: a position is never given
 /// twice within an epoch.
 #[test]

@@ -14,7 +14,12 @@ pub(super) enum Engine {
     Postgres(Database, Postgres),
     Nats(Nats),
     Redis(Redis),
+    /// It has not written the end of its file when it is killed.
+    RedisThatLosesItsEnd(Redis),
 }
+
+/// What that is, in bytes: some hundred records.
+const END: u64 = 100_000;
 
 impl Engine {
     pub(super) fn rabbitmq() -> Self {
@@ -35,8 +40,18 @@ impl Engine {
         Self::Nats(Nats::start())
     }
 
+    /// One that confirms nothing before it is written.
     pub(super) fn redis() -> Self {
-        Self::Redis(Redis::start())
+        Self::Redis(Redis::start_with(&["--appendfsync", "always"]))
+    }
+
+    pub(super) fn redis_that_loses_its_end() -> Self {
+        Self::RedisThatLosesItsEnd(Redis::start())
+    }
+
+    /// Whether a kill of it may lose what was accepted. Clients are told then.
+    pub(super) fn may_lose(&self) -> bool {
+        matches!(self, Self::RedisThatLosesItsEnd(_))
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -45,6 +60,7 @@ impl Engine {
             Self::Postgres(..) => "PostgreSQL",
             Self::Nats(_) => "NATS",
             Self::Redis(_) => "Redis",
+            Self::RedisThatLosesItsEnd(_) => "a Redis that loses its end",
         }
     }
 
@@ -56,7 +72,9 @@ impl Engine {
                 .set("HT_RABBITMQ__LOG", "stream"),
             Self::Postgres(database, _) => node.set("HT_POSTGRES__URL", database.url()),
             Self::Nats(server) => node.set("HT_NATS__URL", server.url()),
-            Self::Redis(server) => node.set("HT_REDIS__URL", server.url()),
+            Self::Redis(server) | Self::RedisThatLosesItsEnd(server) => {
+                node.set("HT_REDIS__URL", server.url())
+            }
         }
     }
 
@@ -67,6 +85,10 @@ impl Engine {
             Self::Postgres(_, server) => server.kill(),
             Self::Nats(server) => server.kill(),
             Self::Redis(server) => server.kill(),
+            Self::RedisThatLosesItsEnd(server) => {
+                server.kill();
+                server.lose_end(END);
+            }
         }
     }
 
@@ -76,7 +98,7 @@ impl Engine {
             Self::RabbitMq(server) => server.start_again(),
             Self::Postgres(_, server) => server.start_again(),
             Self::Nats(server) => server.start_again(),
-            Self::Redis(server) => server.start_again(),
+            Self::Redis(server) | Self::RedisThatLosesItsEnd(server) => server.start_again(),
         }
     }
 }

@@ -17,10 +17,20 @@ const EVENTS: &str = "high-templar.v1, high-templar.events";
 /// How often it sends something.
 const PING: Duration = Duration::from_secs(10);
 
+/// It was told that something may be missing.
+pub(super) struct Told {
+    /// When, in milliseconds since the begin of the run.
+    pub(super) at: u64,
+    pub(super) what: String,
+}
+
 /// What it received.
 pub(super) struct Heard {
-    /// How often each number came.
-    counts: Vec<u8>,
+    /// When each number came last, in milliseconds since the begin of the run.
+    at: Vec<Option<u32>>,
+    /// Numbers that came again, with the moments when they came before and then.
+    pub(super) again: Vec<(u64, u64, u64)>,
+    pub(super) told: Vec<Told>,
     /// The numbers in their order.
     pub(super) order: u64,
     /// How often it came back.
@@ -32,19 +42,17 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    pub(super) fn lost(&self) -> u64 {
-        self.counts.iter().filter(|&&count| count == 0).count() as u64
+    /// The numbers that never came.
+    pub(super) fn missing(&self) -> impl Iterator<Item = u64> {
+        let numbers = (0..).zip(&self.at);
+        numbers.filter_map(|(number, at)| at.is_none().then_some(number))
     }
 
-    /// The first numbers that never came.
-    pub(super) fn missing(&self) -> Vec<usize> {
-        let numbers = self.counts.iter().enumerate();
-        let missing = numbers.filter(|(_, count)| **count == 0);
-        missing.map(|(number, _)| number).take(20).collect()
-    }
-
-    pub(super) fn doubled(&self) -> u64 {
-        self.counts.iter().filter(|&&count| count > 1).count() as u64
+    fn told(&mut self, what: &impl ToString, run: &Run) {
+        self.told.push(Told {
+            at: run.times.now(),
+            what: what.to_string(),
+        });
     }
 }
 
@@ -57,11 +65,13 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn new(number: usize, triggers: u64) -> Self {
-        let counts = vec![0; usize::try_from(triggers).expect("a size")];
+        let at = vec![None; usize::try_from(triggers).expect("a size")];
         Self {
             number,
             heard: Heard {
-                counts,
+                at,
+                again: Vec::new(),
+                told: Vec::new(),
                 order: 0,
                 returns: 0,
                 replayed: 0,
@@ -75,6 +85,9 @@ impl Page {
     /// Listens, at one node after the other, until it is over.
     pub(super) fn run(&mut self, run: &Run) {
         for attempt in self.number.. {
+            if self.is_over {
+                run.ended.fetch_add(1, Ordering::Relaxed);
+            }
             if self.is_over || run.is_over() {
                 return;
             }
@@ -131,7 +144,7 @@ impl Page {
                     let reason = frame.payload.get(2..).unwrap_or_default();
                     let reason = String::from_utf8_lossy(reason).into_owned();
                     if reason.starts_with("gap") {
-                        self.heard.complaints.push(format!("closed: {reason}"));
+                        self.heard.told(&format!("closed: {reason}"), run);
                     }
                     return Err(io::Error::other(reason));
                 }
@@ -148,12 +161,12 @@ impl Page {
         }
         match (&message["type"], &message["data"]) {
             (kind, Value::Number(number)) if kind == "publish" => {
-                let number = number.as_u64().unwrap_or(u64::MAX);
-                self.hear(number);
-                run.received.fetch_add(1, Ordering::Relaxed);
+                self.hear(number.as_u64().unwrap_or(u64::MAX), run.times.now());
             }
             (kind, Value::String(_)) if kind == "publish" => self.is_over = true,
-            (Value::Null, _) if message["code"] == "success" && message["recovered"] != false => {
+            (kind, _) if kind == "gap" => self.heard.told(message, run),
+            (Value::Null, _) if message["recovered"] == false => self.heard.told(message, run),
+            (Value::Null, _) if message["code"] == "success" => {
                 if let Some(replayed) = message["replayed"].as_u64() {
                     self.heard.replayed += replayed;
                 } else {
@@ -164,10 +177,14 @@ impl Page {
         }
     }
 
-    fn hear(&mut self, number: u64) {
+    fn hear(&mut self, number: u64, now: u64) {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
-        match self.heard.counts.get_mut(index) {
-            Some(count) => *count = count.saturating_add(1),
+        match self.heard.at.get_mut(index) {
+            Some(at) => {
+                let before = at.replace(u32::try_from(now).unwrap_or(u32::MAX));
+                let again = before.map(|before| (number, u64::from(before), now));
+                self.heard.again.extend(again);
+            }
             None => self.heard.complaints.push(format!("no trigger: {number}")),
         }
         let mut hasher = DefaultHasher::new();
