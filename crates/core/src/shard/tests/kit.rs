@@ -202,6 +202,7 @@ impl World {
                 first_frames: HashMap::new(),
                 first_frame_bytes_max: usize::MAX,
                 tickets: None,
+                proofs: Vec::new(),
             },
             now: 1_000,
             offer: None,

@@ -3,22 +3,29 @@
 #[cfg(fuzzing)]
 mod choices;
 mod known;
+mod ledger;
 mod operations;
+mod page;
 mod reference;
+mod rights;
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 
 use self::operations::{Operation, operations};
 use self::reference::Reference;
 use crate::index::Matching;
 use crate::limits::Limits;
 use crate::outbox::Outboxes;
+use crate::recovery::RecoveryOutcome;
 use crate::shard::tests::kit::FIRST_FRAME_TIMEOUT;
 use crate::shard::{
     Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, Settings,
 };
+use crate::stats::Stats;
 use crate::window::Reader;
 
 /// Parameters of a run.
@@ -39,7 +46,7 @@ struct Mode {
     threshold: usize,
 }
 
-fn check(mode: Mode, operations: &[Operation]) {
+fn check(mode: Mode, operations: &[Operation]) -> Stats {
     let mut reference = Reference::new(
         Settings {
             matching: mode.matching,
@@ -61,7 +68,10 @@ fn check(mode: Mode, operations: &[Operation]) {
                 threshold: mode.threshold,
                 ..Compression::default()
             },
-            permissions: PermissionSettings::default(),
+            permissions: PermissionSettings {
+                recheck: true,
+                ..PermissionSettings::default()
+            },
             recovery: RecoverySettings::default(),
             window: Reader::default(),
         },
@@ -71,7 +81,7 @@ fn check(mode: Mode, operations: &[Operation]) {
     for operation in operations {
         reference.apply(operation);
     }
-    reference.finish();
+    reference.finish()
 }
 
 /// Lets the fuzzer's bytes choose a mode and the operations.
@@ -79,6 +89,34 @@ fn check(mode: Mode, operations: &[Operation]) {
 pub(crate) fn fuzz(bytes: &[u8]) {
     let mut choices = choices::Choices(bytes);
     check(choices.mode(), &choices.operations());
+}
+
+/// Sequences reach what they are to judge.
+#[test]
+fn sequences_hold_clients_change_their_rights_and_recover_them() {
+    let mut runner = TestRunner::deterministic();
+    let (mut lost, mut caught_up, mut replayed, mut refused) = (0, 0, 0, 0);
+    for _ in 0..200 {
+        let operations = operations().new_tree(&mut runner).unwrap().current();
+        let stats = check(
+            Mode {
+                matching: Matching::Wildcard,
+                eager: false,
+                outbox_bytes: 0,
+                outbox_total_bytes: 0,
+                outbox_age: 0,
+                units: 0,
+                threshold: 100,
+            },
+            &operations,
+        );
+        lost += stats.subscriptions_lost;
+        caught_up += stats.window_catch_ups;
+        replayed += stats.replayed;
+        refused += stats.recoveries[RecoveryOutcome::Permissions as usize];
+    }
+    let all = [lost, caught_up, replayed, refused];
+    assert!(all.iter().all(|count| *count >= 10), "{all:?}");
 }
 
 /// Often so few that a message is a whole slice.

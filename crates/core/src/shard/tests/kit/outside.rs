@@ -128,6 +128,17 @@ pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) first_frame_bytes_max: usize,
     /// Tickets that were given; none: clients get none.
     pub(in crate::shard::tests) tickets: Option<u32>,
+    /// What the proofs that were given say.
+    pub(in crate::shard::tests) proofs: Vec<Proof>,
+}
+
+/// What a peer can prove by its ticket.
+#[derive(Debug)]
+pub(in crate::shard::tests) struct Proof {
+    /// The number of the peer.
+    pub(in crate::shard::tests) number: u128,
+    /// Its grants, sorted.
+    pub(in crate::shard::tests) grants: Vec<String>,
 }
 
 impl World<FakePeer> for Outside {
@@ -190,16 +201,17 @@ impl World<FakePeer> for Outside {
         self.held.values().sum()
     }
 
-    fn resumption(
-        &mut self,
-        _peer: &mut FakePeer,
-        granted: &Granted<'_>,
-        anew: bool,
-    ) -> Resumption {
+    fn resumption(&mut self, peer: &mut FakePeer, granted: &Granted<'_>, anew: bool) -> Resumption {
         let Some(tickets) = &mut self.tickets else {
             return Resumption::default();
         };
         *tickets += u32::from(anew);
+        let mut grants: Vec<_> = granted.grants.iter().map(|room| room.to_json()).collect();
+        grants.sort();
+        self.proofs.push(Proof {
+            number: peer.number,
+            grants,
+        });
         Resumption {
             ticket: anew.then(|| format!("ticket-{tickets}")),
             proof: Some(format!("{:?}", granted.expires_in)),

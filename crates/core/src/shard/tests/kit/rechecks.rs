@@ -59,14 +59,21 @@ impl World {
 
     /// The requests about open sessions since the last call.
     pub(in crate::shard::tests) fn requests(&mut self) -> Vec<Request> {
-        let outputs = std::iter::from_fn(|| self.shard.poll_output());
-        outputs
-            .filter_map(|output| match output {
-                Output::Ask { .. } => None,
-                Output::Recheck(recheck) => Some(Request::Recheck(recheck)),
-                Output::CancelRecheck(key) => Some(Request::Cancel(key)),
-            })
-            .collect()
+        self.outputs().1
+    }
+
+    /// The sessions with a requested API query about their token, and the requests about open
+    /// sessions, since the last call.
+    pub(in crate::shard::tests) fn outputs(&mut self) -> (Vec<SessionKey>, Vec<Request>) {
+        let (mut asked, mut requests) = (Vec::new(), Vec::new());
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Ask { key, .. } => asked.push(key),
+                Output::Recheck(recheck) => requests.push(Request::Recheck(recheck)),
+                Output::CancelRecheck(key) => requests.push(Request::Cancel(key)),
+            }
+        }
+        (asked, requests)
     }
 
     /// The API's answer with these grants, about clients of the identity of this world.

@@ -2,7 +2,9 @@
 //! changes little; where they end, so do the operations.
 
 use super::Mode;
-use super::operations::{CLIENTS, Message, NAMES, Operation, ROOMS, TENANTS};
+use super::operations::{
+    CLIENTS, Message, NAMES, Operation, Outcome, RIGHTS, ROOMS, TENANTS, Whom,
+};
 use crate::index::Matching;
 
 /// Most operations of one run.
@@ -59,6 +61,7 @@ impl Choices<'_> {
                 client,
                 room: self.takes(),
                 offer: self.offer(),
+                v1: self.below(2) == 0,
             },
             1 => match self.below(2) {
                 0 => Operation::Refuse(client),
@@ -72,7 +75,7 @@ impl Choices<'_> {
             11 => [Operation::Vanish(client), Operation::End(client)][self.below(2)].clone(),
             12 | 13 => Operation::Publish(self.below(TENANTS), self.triggers()),
             14 => Operation::Slice(1 + self.below(5)),
-            _ => match self.below(8) {
+            _ => match self.below(12) {
                 0 => Operation::CloseAll,
                 1 => Operation::Gap,
                 2 => Operation::CloseMissed(1 + self.below(2)),
@@ -80,8 +83,29 @@ impl Choices<'_> {
                 4 => Operation::Late(self.below(8)),
                 5 => Operation::Answer(client, self.below(4) != 0),
                 6 => Operation::CloseUnauthenticated,
+                7 => Operation::Return(client, self.takes()),
+                8 => Operation::Invalidate(self.whom(client), self.below(RIGHTS.len())),
+                9 => Operation::Permit(client, self.below(RIGHTS.len())),
+                10 => Operation::Reply(client, self.outcome()),
                 _ => Operation::Pass(self.below(40_000) as u64),
             },
+        }
+    }
+
+    fn whom(&mut self, client: usize) -> Whom {
+        match self.below(4) {
+            0 => Whom::Tenant(client % TENANTS),
+            _ => Whom::Client(client),
+        }
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        match self.below(8) {
+            0 => Outcome::Refuses,
+            1 => Outcome::Unreachable,
+            2 => Outcome::Keeps,
+            3 => Outcome::Stale,
+            _ => Outcome::Permits,
         }
     }
 
@@ -103,8 +127,9 @@ impl Choices<'_> {
     }
 
     fn message(&mut self) -> Message {
-        match self.below(9) {
+        match self.below(10) {
             0 => Message::Ping,
+            9 => Message::JsonPing,
             8 => Message::Authenticate,
             1..=3 => Message::Subscribe(self.below(ROOMS.len()), self.below(NAMES.len())),
             4 => Message::Unsubscribe(self.below(NAMES.len())),

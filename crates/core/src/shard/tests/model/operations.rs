@@ -12,8 +12,13 @@ pub(super) const ROOMS: &[&str] = &[
     r#"{"forbidden":1}"#,
 ];
 
-/// The room that no client is granted.
-pub(super) const FORBIDDEN: usize = 6;
+/// What the API may permit a user: grants, and the rooms that they permit, spelled out by hand.
+pub(super) const RIGHTS: [(&str, &[usize]); 4] = [
+    (r#"[{},{"a":"*"},{"a":1,"b":"*"}]"#, &[0, 1, 2, 3, 4, 5]),
+    (r#"[{"a":"*"}]"#, &[1, 2, 3]),
+    (r#"[{},{"a":1,"b":"*"}]"#, &[0, 4, 5]),
+    (r#"[{"a":1},{"a":1,"b":1}]"#, &[1, 4]),
+];
 
 pub(super) const NAMES: &[&str] = &["1", "\"1\"", "null"];
 
@@ -26,6 +31,10 @@ pub(super) const TENANTS: usize = 2;
 #[derive(Clone, Debug)]
 pub(super) enum Message {
     Ping,
+    /// A ping as JSON, which clients of our subprotocol may send.
+    JsonPing,
+    /// A client of our subprotocol asks for what it missed.
+    Resume,
     /// A token for the API.
     Authenticate,
     Subscribe(usize, usize),
@@ -35,6 +44,28 @@ pub(super) enum Message {
     Close,
 }
 
+/// Whom a command means.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whom {
+    /// The user of this client.
+    Client(usize),
+    /// Everyone of a tenant.
+    Tenant(usize),
+}
+
+/// What the API says of a client about which it is asked again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// What it permits by now.
+    Permits,
+    Refuses,
+    Unreachable,
+    /// There was no answer, and nothing changes.
+    Keeps,
+    /// An answer to a call that was sent before the command.
+    Stale,
+}
+
 /// An operation on one of the clients, or on the shard.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
@@ -42,7 +73,18 @@ pub(super) enum Operation {
         client: usize,
         room: usize,
         offer: Option<&'static str>,
+        /// It chooses our subprotocol.
+        v1: bool,
     },
+    /// A client of our subprotocol that was there comes back, accepts so many bytes, and asks for
+    /// what it missed.
+    Return(usize, usize),
+    /// The API permits them this by now, and commands that it is asked again.
+    Invalidate(Whom, usize),
+    /// The API permits the user of a client this, and commands that.
+    Permit(usize, usize),
+    /// The API answers about a client that is held.
+    Reply(usize, Outcome),
     Refuse(usize),
     /// A client that is to send its token; it accepts so many bytes at first.
     Await(usize, usize),
@@ -81,6 +123,7 @@ pub(super) enum Operation {
 fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         2 => Just(Message::Ping),
+        3 => Just(Message::JsonPing),
         4 => Just(Message::Authenticate),
         12 => (0..ROOMS.len(), 0..NAMES.len()).prop_map(|(r, n)| Message::Subscribe(r, n)),
         4 => (0..NAMES.len()).prop_map(Message::Unsubscribe),
@@ -95,6 +138,16 @@ fn takes() -> impl Strategy<Value = usize> {
     prop_oneof![2 => Just(usize::MAX), 1 => 0..200usize]
 }
 
+fn outcomes() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        12 => Just(Outcome::Permits),
+        1 => Just(Outcome::Refuses),
+        1 => Just(Outcome::Unreachable),
+        2 => Just(Outcome::Keeps),
+        2 => Just(Outcome::Stale),
+    ]
+}
+
 /// What a client offers about compression.
 fn offers() -> impl Strategy<Value = Option<&'static str>> {
     prop_oneof![
@@ -107,11 +160,19 @@ fn offers() -> impl Strategy<Value = Option<&'static str>> {
 
 pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let client = 0..CLIENTS;
+    let whom = prop_oneof![
+        3 => client.clone().prop_map(Whom::Client),
+        1 => (0..TENANTS).prop_map(Whom::Tenant),
+    ];
     let length = prop_oneof![4 => 0..50usize, 1 => 4_000..6_000usize];
     let trigger = (proptest::collection::vec(0..ROOMS.len(), 0..4), length);
     let operation = prop_oneof![
-        6 => (client.clone(), takes(), offers())
-            .prop_map(|(client, room, offer)| Operation::Open { client, room, offer }),
+        6 => (client.clone(), takes(), offers(), any::<bool>())
+            .prop_map(|(client, room, offer, v1)| Operation::Open { client, room, offer, v1 }),
+        6 => (client.clone(), takes()).prop_map(|(c, room)| Operation::Return(c, room)),
+        4 => (whom, 0..RIGHTS.len()).prop_map(|(whom, rights)| Operation::Invalidate(whom, rights)),
+        2 => (client.clone(), 0..RIGHTS.len()).prop_map(|(c, rights)| Operation::Permit(c, rights)),
+        8 => (client.clone(), outcomes()).prop_map(|(c, outcome)| Operation::Reply(c, outcome)),
         1 => client.clone().prop_map(Operation::Refuse),
         3 => (client.clone(), takes()).prop_map(|(c, room)| Operation::Await(c, room)),
         4 => (client.clone(), any::<bool>()).prop_map(|(c, admits)| Operation::Answer(c, admits)),

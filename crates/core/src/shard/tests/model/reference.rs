@@ -1,66 +1,68 @@
 //! A shard beside lists of what each of its clients should receive.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ht_frame::Opcode;
 use ht_proto::close::Close;
 use ht_proto::entry::TenantId;
+use ht_proto::grant::GrantList;
+use ht_proto::subprotocol::Subprotocol;
 
-use super::known::{Known, State};
-use super::operations::{CLIENTS, Message, NAMES, Operation, ROOMS, TENANTS};
-use crate::index::Matching;
+use super::known::{Hold, Known, State};
+use super::ledger::{Ledger, Missed, Published};
+use super::operations::{CLIENTS, Message, NAMES, Operation, RIGHTS, ROOMS, TENANTS};
+use super::page::{Left, Page};
 use crate::select::Selection;
 use crate::shard::tests::kit::*;
 use crate::shard::{SessionKey, Settings};
+use crate::stats::Stats;
 use crate::who::{Facts, Who};
 
 /// The idle limit, in ms.
 pub(super) const IDLE: u64 = 60_000;
 
-const GRANTS: &str = r#"[{},{"a":"*"},{"a":1,"b":"*"}]"#;
-
 pub(super) struct Reference {
-    world: World,
+    pub(super) world: World,
     settings: Settings,
+    pub(super) ledger: Ledger,
+    /// What the API permits the users, by the indices of their clients.
+    pub(super) rights: [usize; CLIENTS],
+    /// Clients of our subprotocol that are not connected.
+    left: [Option<Left>; CLIENTS],
+    /// Sessions about which the API is to be asked again.
+    pub(super) requested: BTreeSet<SessionKey>,
     /// All connections were closed once: the closing timeout is shorter from then on.
     leaves: bool,
     eager: bool,
     /// What an operation may spend at once; zero: no bound.
-    units: u64,
+    pub(super) units: u64,
     /// Connected clients, by index.
-    clients: [Option<Known>; CLIENTS],
+    pub(super) clients: [Option<Known>; CLIENTS],
     /// The keys of sessions that ended.
     ended: Vec<SessionKey>,
     data: usize,
     /// The last gap; zero: there was none.
     gap: u32,
     /// Publish frames expected of all triggers so far.
-    hits: u64,
+    pub(super) hits: u64,
     /// Those for clients that ended before they may have been matched.
-    unsure: u64,
+    pub(super) unsure: u64,
 }
 
-/// Whether a subscription to the room `a` matches a trigger for `b`, spelled out by hand.
-fn hears(matching: Matching, a: usize, b: usize) -> bool {
-    if matching == Matching::Exact || a == b {
-        return a == b;
-    }
-    matches!((a.min(b), a.max(b)), (1 | 2, 3) | (4, 5))
-}
-
-/// The first message of those that are admitted.
-fn admitted() -> String {
-    ht_proto::server::authorized(&GRANTS.replace("},{", "}, {"))
+/// The first message of those that are admitted with these rights.
+fn admitted(rights: usize) -> String {
+    ht_proto::server::authorized(&GrantList::parse(RIGHTS[rights].0).unwrap().text)
 }
 
 /// The tenant of the client at an index.
-fn tenant_of(place: usize) -> TenantId {
+pub(super) fn tenant_of(place: usize) -> TenantId {
     TenantId::new(u32::try_from(place % TENANTS).unwrap())
 }
 
 /// The identity of the client at an index: each tenant has the same users.
-fn who(place: usize) -> Who {
+pub(super) fn who(place: usize) -> Who {
     let facts = Facts {
         user: Some((place / TENANTS).to_string().into()),
         ..Facts::default()
@@ -70,9 +72,20 @@ fn who(place: usize) -> Who {
 
 impl Reference {
     pub(super) fn new(settings: Settings, eager: bool, units: u64) -> Self {
+        let mut world = World::with(settings.clone());
+        world.outside.tickets = Some(0);
         Self {
-            world: World::with(settings.clone()),
+            world,
+            ledger: Ledger {
+                matching: settings.matching,
+                position: 0,
+                published: Vec::new(),
+                commands: Vec::new(),
+            },
             settings,
+            rights: [0; CLIENTS],
+            left: Default::default(),
+            requested: BTreeSet::new(),
             leaves: false,
             eager,
             units,
@@ -92,11 +105,20 @@ impl Reference {
                 client,
                 room,
                 offer,
+                v1,
             } => {
                 self.world.offer = offer;
+                self.world.subprotocol = v1.then_some(Subprotocol::V1);
                 self.open(client, Some(room));
             }
-            &Operation::Refuse(client) => self.open(client, None),
+            &Operation::Return(client, room) => self.come_back(client, room),
+            &Operation::Invalidate(whom, rights) => self.invalidate(whom, rights),
+            &Operation::Permit(client, rights) => self.permit(client, rights),
+            &Operation::Reply(client, outcome) => self.reply(client, outcome),
+            &Operation::Refuse(client) => {
+                self.world.subprotocol = None;
+                self.open(client, None);
+            }
             &Operation::Await(client, room) => self.await_token(client, room),
             &Operation::Answer(client, admits) => self.answer(client, admits),
             Operation::CloseUnauthenticated => self.close_unauthenticated(),
@@ -138,6 +160,7 @@ impl Reference {
             &Operation::CloseMissed(count) => self.close_missed(count),
             Operation::CloseAll => self.close_all(),
         }
+        self.settle();
         self.compare();
         self.world.check_accounts();
     }
@@ -147,10 +170,14 @@ impl Reference {
             return;
         }
         let now = self.world.now;
-        self.world.tenant = tenant_of(place);
-        self.world.who = Some(Arc::new(who(place)));
+        self.be(place);
+        let rights = self.rights[place];
+        let is_page = room.is_some() && self.world.subprotocol.is_some();
         let (client, state, first) = match room {
-            Some(room) => (self.world.open_with(GRANTS, room), State::Open, admitted()),
+            Some(room) => {
+                let client = self.world.open_with(RIGHTS[rights].0, room);
+                (client, State::Open, admitted(rights))
+            }
             None => {
                 let client = self.world.refuse(Close::NORMAL);
                 let first = ht_proto::server::NOT_AUTHORIZED.to_owned();
@@ -158,31 +185,46 @@ impl Reference {
             }
         };
         let mut known = self.known(client, state, room.unwrap_or(usize::MAX));
+        known.rights = rights;
+        known.page = is_page.then(|| Page::new(place, None));
         known.expect(first);
         self.clients[place] = Some(known);
     }
 
-    fn known(&self, client: Client, state: State, room: usize) -> Known {
-        Known {
-            client,
-            state,
-            vanished: false,
-            hesitated: room < usize::MAX,
-            last_message: self.world.now,
-            gap: self.gap,
-            subscriptions: Vec::new(),
-            written: Vec::new(),
-            messages: Vec::new(),
-            early: Vec::new(),
-            heard: Vec::new(),
-            expected: Vec::new(),
-            hits: 0,
+    /// A client of our subprotocol comes back, and asks for what it missed.
+    fn come_back(&mut self, place: usize, room: usize) {
+        if self.clients[place].is_some() {
+            return;
         }
+        let Some(left) = self.left[place].take() else {
+            return;
+        };
+        self.world.subprotocol = Some(Subprotocol::V1);
+        self.open(place, Some(room));
+        if let Some(known) = &mut self.clients[place] {
+            known.page = Some(Page::new(place, Some(left)));
+        }
+        self.say(place, &Message::Resume);
+        self.arrive(place, usize::MAX);
+    }
+
+    /// The API is asked about the client at an index, by now.
+    pub(super) fn be(&mut self, place: usize) {
+        self.world.tenant = tenant_of(place);
+        self.world.who = Some(Arc::new(who(place)));
+        self.world.asked_at = self.ledger.position;
+    }
+
+    fn known(&self, client: Client, state: State, room: usize) -> Known {
+        let mut known = Known::new(client, state, room < usize::MAX, self.world.now);
+        known.gap = self.gap;
+        known
     }
 
     /// A client connects that is to send its token.
     fn await_token(&mut self, place: usize, room: usize) {
         if self.clients[place].is_none() {
+            self.world.subprotocol = None;
             let client = self.world.await_token(room);
             let state = State::Awaiting(self.world.now);
             self.clients[place] = Some(self.known(client, state, room));
@@ -191,14 +233,14 @@ impl Reference {
 
     /// The API has answered about a client's token; for others there was no query.
     fn answer(&mut self, place: usize, admits: bool) {
-        self.world.tenant = tenant_of(place);
-        self.world.who = Some(Arc::new(who(place)));
+        self.be(place);
+        let rights = self.rights[place];
         let Some(known) = &mut self.clients[place] else {
             return;
         };
         let (key, now) = (known.client.id, self.world.now);
         if admits {
-            let admission = self.world.admission(GRANTS);
+            let admission = self.world.admission(RIGHTS[rights].0);
             self.world.answer(key, admission);
         } else {
             let refusal = self.world.refusal(Close::NORMAL);
@@ -207,11 +249,13 @@ impl Reference {
         self.world.resume(self.units);
         if known.state == State::Asked {
             known.gap = self.gap;
+            known.rights = rights;
+            let ledger = &self.ledger;
             match admits {
-                true => known.answered(admitted(), State::Open, now),
+                true => known.answered(admitted(rights), State::Open, now, ledger),
                 false => {
                     let first = ht_proto::server::NOT_AUTHORIZED.to_owned();
-                    known.answered(first, State::Refused(now), now);
+                    known.answered(first, State::Refused(now), now, ledger);
                 }
             }
         }
@@ -257,6 +301,8 @@ impl Reference {
         };
         let frame = match message {
             Message::Ping => masked(Opcode::Text, b"ping"),
+            Message::JsonPing => either(Opcode::Text, br#"{"type": "ping", "requestId": "p"}"#),
+            Message::Resume => either(Opcode::Text, known.resumption().as_bytes()),
             Message::Authenticate => either(
                 Opcode::Text,
                 br#"{"type": "authenticate", "token": "right"}"#,
@@ -290,11 +336,14 @@ impl Reference {
         let now = self.world.now;
         let awaited = matches!(known.state, State::Awaiting(_));
         for (message, _) in messages {
-            known.on_message(&message, now);
+            known.on_message(&message, now, &self.ledger);
         }
         let key = known.client.id;
         let expected = awaited && known.state == State::Asked;
-        let asked: Vec<_> = self.world.asked().iter().map(|(key, _)| *key).collect();
+        let asked = self.outputs();
+        let Some(known) = &self.clients[place] else {
+            return;
+        };
         assert!(asked.iter().all(|&asked| expected && asked == key));
         assert!(asked.len() == usize::from(expected) || known.vanished || known.hesitated);
         self.end_turned_away(place);
@@ -348,7 +397,8 @@ impl Reference {
         shard.receive(key, &mut masked(Opcode::Text, b"ping"), turn);
         shard.retain(key, |_, _| false, turn);
         shard.abandon(key, turn);
-        let admission = self.world.admission(GRANTS);
+        self.world.asked_at = self.ledger.position;
+        let admission = self.world.admission(RIGHTS[0].0);
         self.world.answer(key, admission);
         let shard = &self.world.shard;
         assert!(!shard.may_read(key) && shard.who(key).is_none());
@@ -371,6 +421,7 @@ impl Reference {
             if !self.eager {
                 self.unsure += known.hits;
             }
+            self.left[place] = known.into_left();
         }
     }
 
@@ -381,17 +432,28 @@ impl Reference {
             self.data += 1;
             let data = format!("\"{}{}\"", self.data, "x".repeat(*length));
             let rooms_text: Vec<_> = rooms.iter().map(|&room| ROOMS[room]).collect();
+            self.ledger.position += 1;
+            let published = Rc::new(Published {
+                position: self.ledger.position,
+                tenant,
+                rooms: rooms.clone(),
+                data: data.clone(),
+            });
+            self.ledger.published.push(Rc::clone(&published));
             let clients = self.clients.iter_mut().skip(tenant).step_by(TENANTS);
             for known in clients.flatten() {
-                let mut left = known.subscriptions.clone();
-                for &room in rooms {
-                    let hit = |&(own, _): &(usize, usize)| hears(self.settings.matching, own, room);
-                    let group: Vec<_> = left.iter().copied().filter(hit).collect();
-                    left.retain(|subscription| !hit(subscription));
-                    self.hits += group.len() as u64;
-                    known.hits += group.len() as u64;
-                    let lines = group.iter().map(|&(_, name)| publish(&data, NAMES[name]));
-                    known.expected.push(lines.collect());
+                if known.hold != Hold::Live {
+                    let missed = Missed::Publication(Rc::clone(&published));
+                    known.missed.push_back(missed);
+                    continue;
+                }
+                let mut groups = self.ledger.groups(&known.subscriptions, rooms);
+                if known.page.is_some() {
+                    // In the order of their parts.
+                    groups = vec![groups.concat()];
+                }
+                for names in groups {
+                    self.hits += known.expect_publication(&published, &names);
                 }
             }
             batch.push((rooms_text, data));
@@ -401,6 +463,8 @@ impl Reference {
             .map(|(rooms, data)| (&rooms[..], &data[..]))
             .collect();
         self.world.publish_all(&batch);
+        assert_eq!(self.world.outside.position, self.ledger.position);
+        self.world.shard.handed(self.ledger.position);
         if self.eager {
             // Any request causes earlier publications of its tenant to be matched.
             self.world.shard.gather_all();
@@ -505,7 +569,7 @@ impl Reference {
     }
 
     /// Compares all observable state, and records which clients were found disconnected or evicted.
-    fn compare(&mut self) {
+    pub(super) fn compare(&mut self) {
         let bounded = self.is_bounded();
         for place in 0..CLIENTS {
             if let Some(known) = &mut self.clients[place] {
@@ -531,6 +595,8 @@ impl Reference {
         let subscriptions: usize = there().map(|known| known.subscriptions.len()).sum();
         let stats = self.world.shard.stats();
         assert_eq!(stats.connections, open.len() as u64);
+        let held = there().filter(|known| known.hold != Hold::Live);
+        assert_eq!(stats.connections_held, held.count() as u64);
         assert_eq!(self.world.shard.len(), there().count());
         assert_eq!(self.world.outside.rooms.len() as u64, stats.rooms);
         if self.world.shard.has_clean_up() {
@@ -608,7 +674,9 @@ impl Reference {
     }
 
     /// Lets every client accept everything, then ends all.
-    pub(super) fn finish(mut self) {
+    /// Returns what the shard had counted then.
+    pub(super) fn finish(mut self) -> Stats {
+        self.answer_all();
         self.world.begin(0);
         self.world.deliver();
         self.world.clean_up();
@@ -627,6 +695,7 @@ impl Reference {
         if self.clients.iter().flatten().all(|known| !known.vanished) {
             assert_eq!(self.world.stats().queued, 0);
         }
+        let stats = self.world.stats().clone();
         for place in 0..CLIENTS {
             self.end(place);
         }
@@ -638,5 +707,6 @@ impl Reference {
         assert_eq!(self.settings.accounts.total(), 0);
         assert!(self.world.outside.held.is_empty());
         assert!(self.world.outside.first_frames.is_empty());
+        stats
     }
 }
