@@ -65,6 +65,8 @@ pub(crate) struct Said {
     pub(crate) asked_at: u64,
     /// The number of the last gap of the node then.
     pub(crate) gap: u32,
+    /// It is no answer, but the ticket of this connection.
+    pub(crate) resumed: Option<usize>,
 }
 
 impl Said {

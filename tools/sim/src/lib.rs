@@ -23,6 +23,7 @@ mod scenarios;
 mod shard;
 mod shrink;
 mod sim;
+mod tickets;
 mod wire;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,6 +57,8 @@ pub struct Outcome {
     pub commands: u64,
     /// Calls that the API got.
     pub calls: u64,
+    /// Clients that were let in without one, by their tickets.
+    pub resumed: u64,
     /// Clients that were sent away without one, by the guard.
     pub sent_away: u64,
 }

@@ -90,12 +90,13 @@ fn explore(arguments: &Arguments) -> bool {
         sum.gaps += outcome.gaps;
         sum.commands += outcome.commands;
         sum.calls += outcome.calls;
+        sum.resumed += outcome.resumed;
         sum.sent_away += outcome.sent_away;
         seed += 1;
     }
     println!(
         "seeds {first} to {}: {} runs, {:.1} simulated hours, {} steps, {} connections, \
-         {} publications received, {} gaps, {} commands carried out, {} calls to the API, {} clients sent away, in {:.0} s",
+         {} publications received, {} gaps, {} commands carried out, {} calls to the API, {} clients let in by tickets, {} sent away, in {:.0} s",
         seed - 1,
         seed - first,
         sum.ms as f64 / 3_600_000.0,
@@ -105,6 +106,7 @@ fn explore(arguments: &Arguments) -> bool {
         sum.gaps,
         sum.commands,
         sum.calls,
+        sum.resumed,
         sum.sent_away,
         begun.elapsed().as_secs_f64(),
     );

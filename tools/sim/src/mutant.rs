@@ -89,11 +89,17 @@ pub enum Mutant {
     OneCommander,
     /// A trigger with the id of another tenant's counts as repeated.
     SharedIds,
+    /// Clients are let in by tickets whatever was commanded since.
+    StaleTicket,
+    /// A client keeps its first ticket when its permissions change.
+    OldTicket,
+    /// Sessions keep their permissions after a gap, and the API is not asked.
+    UnaskedGap,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 46] = [
         Self::Drop,
         Self::Repeat,
         Self::Swap,
@@ -137,6 +143,9 @@ impl Mutant {
         Self::OneTenant,
         Self::OneCommander,
         Self::SharedIds,
+        Self::StaleTicket,
+        Self::OldTicket,
+        Self::UnaskedGap,
     ];
 
     /// The mutant with this name, as `Debug` writes it.

@@ -171,6 +171,8 @@ pub(crate) struct Node {
     pub(crate) gate: Rc<RefCell<Gate>>,
     /// Clients that wait for the guard.
     pub(crate) waiters: BTreeMap<WaiterId, usize>,
+    /// Clients whose tickets are looked at.
+    pub(crate) resuming: BTreeSet<usize>,
     /// Calls that the API works on.
     pub(crate) calls: BTreeSet<CallId>,
     /// When waits beyond the timeout are ended next.
@@ -240,6 +242,7 @@ impl Node {
                 applicants: BTreeMap::new(),
                 turned_away: Vec::new(),
                 carried_out: Vec::new(),
+                tickets: None,
                 leaks_rooms: plan.mutant == Some(Mutant::LeakedRoom),
             };
             SimShard::new(settings.clone(), outside, shape.inbox_bytes, haste)
@@ -287,6 +290,7 @@ impl Node {
             guard: CallGuard::new(&shape.guard),
             gate: Gate::new(shape.gate, Rc::clone(clock)),
             waiters: BTreeMap::new(),
+            resuming: BTreeSet::new(),
             calls: BTreeSet::new(),
             guard_due: None,
             is_probing: false,

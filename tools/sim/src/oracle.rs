@@ -4,10 +4,12 @@
 mod change;
 mod drain;
 mod entrance;
+mod gap;
 mod owed;
 mod pages;
 mod rights;
 mod session;
+mod tickets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -369,15 +371,18 @@ impl Oracle {
         let (Some(&place), Some(subscription)) = (place, known.subscriptions.get_mut(&name)) else {
             return Ok(());
         };
-        let tenant = known.identified.tenant;
-        if !self.published[number].meets(tenant, subscription.room, self.exact) {
+        let (tenant, room) = (known.identified.tenant, subscription.room);
+        if !self.published[number].meets(tenant, room, self.exact) {
             return Err("for another room".into());
         }
         if subscription.next.is_some_and(|next| place < next) {
             return Err("a second time, or out of order".into());
         }
         subscription.next = Some(place + 1);
-        Ok(())
+        match known.forbids(place, room) {
+            Some(wrong) => Err(wrong.into()),
+            None => Ok(()),
+        }
     }
 
     /// How many connections are open for their clients.

@@ -182,6 +182,11 @@ fn label(grants: usize) -> String {
     format!("g-{grants}")
 }
 
+/// The grants that a label names.
+pub(crate) fn labelled(label: &str) -> Option<usize> {
+    label.strip_prefix("g-")?.parse().ok()
+}
+
 /// Grant sets and identities, of which equal ones are one, as in a node.
 #[derive(Debug)]
 pub(crate) struct Identities {

@@ -9,13 +9,15 @@ use ht_core::command::Command;
 use ht_core::peer::Eviction;
 use ht_core::shard::SessionKey;
 use ht_core::stats::Stats;
+use ht_core::ticket::Granted;
 use ht_core::world::{AuthenticationEnd, Over, World};
 use ht_proto::entry::TenantId;
 use ht_proto::hook::Hook;
 use ht_proto::room::Room;
-use ht_proto::server::Status;
+use ht_proto::server::{Resumption, Status};
 use uuid::Uuid;
 
+use crate::tickets::Tickets;
 use crate::wire::{Socket, Wire};
 
 /// The environment of one shard.
@@ -39,6 +41,8 @@ pub(crate) struct Outside {
     pub(crate) turned_away: Vec<SessionKey>,
     /// Positions of the commands that were carried out in the last turn.
     pub(crate) carried_out: Vec<u64>,
+    /// Gives clients tickets; none: they get none.
+    pub(crate) tickets: Option<Tickets>,
     /// A planted bug: closed connections stay in the interest index.
     pub(crate) leaks_rooms: bool,
 }
@@ -102,6 +106,13 @@ impl World<Socket> for Outside {
             self.held.remove(&peer.number);
         }
         0
+    }
+
+    fn resumption(&mut self, peer: &mut Socket, granted: &Granted<'_>, anew: bool) -> Resumption {
+        let tickets = self.tickets.as_mut();
+        tickets.map_or_else(Resumption::default, |tickets| {
+            tickets.give(peer.number, granted, anew)
+        })
     }
 
     fn carried_out(&mut self, command: &Command, _matched: usize) {

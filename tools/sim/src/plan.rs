@@ -65,6 +65,8 @@ pub(crate) struct Shape {
     pub(crate) window: usize,
     /// Every other client keeps a cursor, and recovers what it missed.
     pub(crate) pages: bool,
+    /// Pages have tickets that let them in again.
+    pub(crate) tickets: bool,
     /// Tenants with equal everything, which share nodes and log.
     pub(crate) tenants: usize,
 }
@@ -236,6 +238,7 @@ impl Plan {
             keeps: entrance.bool(),
             window: [WINDOW, 5, WINDOW][entrance.usize(0..3)],
             pages: seed % 2 == 1,
+            tickets: seed % 8 > 3,
             tenants: if seed % 4 > 1 { TENANTS } else { 1 },
         };
         let weather = Weather::new(&mut rng);
@@ -279,7 +282,7 @@ impl Plan {
     }
 
     /// Ways to make a plan simpler; `None` if it is as simple as possible.
-    pub(crate) const SIMPLER: [fn(&Self) -> Option<Self>; 6] = [
+    pub(crate) const SIMPLER: [fn(&Self) -> Option<Self>; 7] = [
         |plan| {
             let nodes = plan.shape.nodes - 1;
             let mut plan = plan.clone();
@@ -301,6 +304,11 @@ impl Plan {
             let mut alone = plan.clone();
             alone.shape.tenants = 1;
             (plan.shape.tenants > 1).then_some(alone)
+        },
+        |plan| {
+            let mut plain = plan.clone();
+            plain.shape.tickets = false;
+            plan.shape.tickets.then_some(plain)
         },
         |plan| {
             let mut calm = plan.clone();

@@ -45,6 +45,7 @@ fn violation(actions: impl IntoIterator<Item = (u64, Action)>) -> Option<String>
         keeps: false,
         window: WINDOW,
         pages: false,
+        tickets: false,
         tenants: 1,
     };
     let timed = actions.into_iter().map(|(at, action)| Timed { at, action });

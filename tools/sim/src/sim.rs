@@ -12,6 +12,7 @@ mod page;
 mod place;
 mod recheck;
 mod retained;
+mod tickets;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::plan::{Pace, Plan};
 use crate::sim::client::{Client, Connection};
 use crate::sim::entrance::Visitor;
 pub(crate) use crate::sim::event::Event;
+use crate::tickets::Proofs;
 use crate::wire::Touched;
 
 /// How long everything has to settle at the end, in ms.
@@ -69,6 +71,9 @@ pub(crate) struct Sim {
     /// Calls that the API got, and clients that were rejected without one.
     pub(crate) calls: u64,
     pub(crate) sent_away: u64,
+    /// Clients that were let in by their tickets.
+    pub(crate) resumed: u64,
+    pub(crate) proofs: Proofs,
     /// Counts the credentials of clients.
     pub(crate) cookies: usize,
     pub(crate) triggers: Vec<Trigger>,
@@ -119,6 +124,8 @@ impl Sim {
             up_since: Some(0),
             calls: 0,
             sent_away: 0,
+            resumed: 0,
+            proofs: Proofs::default(),
             cookies: 0,
             triggers: Vec::new(),
             history: Vec::new(),
@@ -177,6 +184,7 @@ impl Sim {
             gaps: self.gaps,
             commands: self.commands,
             calls: self.calls,
+            resumed: self.resumed,
             sent_away: self.sent_away,
         }
     }
@@ -256,6 +264,7 @@ impl Sim {
                 answered,
             } if self.lives(node, life) => self.probed(node, answered),
             Event::Leaves(visitor) => self.leaves(visitor),
+            Event::Resumes(visitor) => self.looks_at_ticket(visitor),
             Event::Impatient(visitor) => self.check_patience(visitor),
             Event::Recovers(mood) => self.recovers(mood),
             Event::Return { client, attempt } => self.returned(client, attempt),

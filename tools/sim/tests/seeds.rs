@@ -63,7 +63,7 @@ fn is_found(mutant: Mutant) {
         Mutant::AfterUnsubscribe => "after its unsubscribe was answered",
         Mutant::LeakedRoom => "in the interest index",
         Mutant::LeakedConnection => "is still there",
-        Mutant::WiderGrants => "success is true|without a grant",
+        Mutant::WiderGrants => "success is true|without a grant|its ticket permits",
         Mutant::ForgottenLeave => "after it left",
         Mutant::RunawayCall => "the API works on|calls to the API|out of order since",
         Mutant::OneQueue => "is served again|finds no room|calls to the API",
@@ -88,7 +88,9 @@ fn is_found(mutant: Mutant) {
         }
         Mutant::OldAnswer => "has not answered since|without a grant|old rights|success is true",
         Mutant::ShortWindow => "never came|was to come before it",
-        Mutant::WiderRights => "without a grant|success is true|after the command",
+        Mutant::WiderRights => {
+            "without a grant|success is true|after the command|its ticket permits"
+        }
         Mutant::NoHole => "recovered, and publication|is ahead of publication",
         Mutant::EarlyHanded => "is ahead of publication|a second time",
         Mutant::UnmarkedGap => "is ahead of publication|recovered, and publication|was not told",
@@ -103,6 +105,9 @@ fn is_found(mutant: Mutant) {
             "has not answered since|without a grant|no command|after the command|a command closed it"
         }
         Mutant::SharedIds => "repeated is true",
+        Mutant::StaleTicket => "from before the command|from before a gap",
+        Mutant::OldTicket => "its ticket permits",
+        Mutant::UnaskedGap => "placed after a command or a gap",
         Mutant::LeakedPermit => "s of its address|for connections|permits",
     };
     let is_named = how.split('|').any(|words| found.contains(words));

@@ -13,6 +13,8 @@ pub(crate) struct Identified {
     pub(crate) asked_at: u64,
     /// When the call was sent.
     pub(crate) asked: u64,
+    /// It is no answer, but the ticket of this connection.
+    pub(crate) resumed: Option<usize>,
     /// The client accepts events.
     pub(crate) events: bool,
 }
@@ -74,6 +76,8 @@ pub(super) struct Held {
     pub(super) at: u64,
     /// The answer to a call before this command does not count.
     pub(super) not_before: u64,
+    /// A gap was told, and no command meant it since.
+    pub(super) is_gap: bool,
 }
 
 /// A session that a command closes.

@@ -39,12 +39,12 @@ pub(super) struct Reading {
     /// The last number that it has.
     head: u64,
     /// What was up to this number it does not know.
-    begins: u64,
+    pub(super) begins: u64,
     /// Numbers of commands.
-    commands: BTreeMap<u64, usize>,
+    pub(super) commands: BTreeMap<u64, usize>,
     epoch: u32,
     /// Where something is missing, and since when that is known.
-    holes: Vec<(u64, u64)>,
+    pub(super) holes: Vec<(u64, u64)>,
     /// Something did not reach it, or one of its shards.
     is_incomplete: bool,
     /// It has read another log before.

@@ -87,20 +87,14 @@ impl Oracle {
         own.for_each(|(connection, session)| session.apply(*connection, &commanded, rechecks));
     }
 
-    /// The API is asked about a session because commands for it may be lost: no command says from
-    /// where its permissions are others.
-    pub(crate) fn asks_for_gap(&mut self, session: usize) {
-        if let Some(known) = self.sessions.get_mut(&session) {
-            known.is_unjudged = true;
-        }
-    }
-
     /// The API has answered about a session again.
     pub(crate) fn asked_again(&mut self, session: usize, asked_at: u64, reply: Reply, now: u64) {
         if let Some(known) = self.sessions.get_mut(&session) {
-            // It came in with an answer from before a gap, and has this one instead.
-            known.is_unjudged |= !known.is_welcome && known.held.is_none();
             let life = &mut self.lives[known.life];
+            if !known.is_welcome && known.held.is_none() {
+                // It came in with an answer from before a gap, and has this one instead.
+                known.has_instead(reply, life, now);
+            }
             life.answers.push((known.shard, life.placed.len(), now));
             let commands = &life.commands;
             let since = commands.partition_point(|it| it.position <= asked_at);
@@ -170,7 +164,9 @@ impl Oracle {
         let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };
-        known.is_welcome = true;
+        if !std::mem::replace(&mut known.is_welcome, true) {
+            known.welcomed = self.lives[known.life].placed.len();
+        }
         let first = known.told_rights.max(known.changes_up_to(known.carried));
         let mut possible = first..=known.applied.len();
         let told = possible.find(|&commands| {
@@ -251,6 +247,9 @@ impl Oracle {
     /// Everything has settled: commands closed whom they meant, and clients know their rights.
     pub(super) fn check_rights(&mut self, session: usize) {
         let known = &self.sessions[&session];
+        if let Some(held) = known.held.filter(|_| known.rights_from.is_some()) {
+            return self.violation(|| format!("connection {session} is still held: {held:?}"));
+        }
         if known.is_unjudged {
             return;
         }

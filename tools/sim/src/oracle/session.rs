@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::oracle::change::{
     Applied, Cause, Change, Commanded, Disconnected, End, Held, Identified, LostCommands, Reply,
 };
-use crate::orders::{Deed, Known, Order};
+use crate::orders::{Deed, Known, Order, Whom};
 use crate::rooms::{GRANTS, is_permitted};
 
 /// However slow its client is, a session that was held has caught up after so many ms.
@@ -63,8 +63,12 @@ pub(super) struct Session {
     pub(super) applied: Vec<Applied>,
     /// Its client got the first message.
     pub(super) is_welcome: bool,
-    /// Nobody knows what it may do.
+    /// How much was placed then.
+    pub(super) welcomed: usize,
+    /// Nobody knows which of its subscriptions are there: a command may be lost.
     pub(super) is_unjudged: bool,
+    /// What it may do is known of what has this place, or a later one; none: of nothing.
+    pub(super) rights_from: Option<usize>,
     /// It may be closed for its permissions, or the API be asked about it.
     pub(super) is_excused: bool,
     /// When its client was told of a gap last.
@@ -97,10 +101,12 @@ impl Session {
             identified,
             applied: Vec::new(),
             is_welcome: false,
+            welcomed: 0,
             is_excused: false,
             told_gap: None,
             skips: 0,
             is_unjudged: false,
+            rights_from: Some(0),
             released: None,
             held: None,
             carried: 0,
@@ -166,11 +172,18 @@ impl Session {
             order,
         } = commanded;
         let is_new = position > self.identified.asked_at && self.disconnected.is_none();
+        let former = self.identified.resumed.map(Whom::Connection);
+        if is_new && former == Some(order.whom) {
+            // Only while it was on its way in.
+            self.forget_rights();
+        }
         if !is_new || !order.means(self.known(connection)) {
             return;
         }
         // It came in before the command, or has a later answer.
-        self.is_unjudged |= self.is_excused && self.held.is_some();
+        if self.is_excused && self.held.is_some() {
+            self.forget_rights();
+        }
         match order.deed {
             Deed::Permit(grants) => {
                 let held = self.held.take();
@@ -201,8 +214,10 @@ impl Session {
                     position,
                     at,
                     not_before: position,
+                    is_gap: false,
                 });
                 held.not_before = position;
+                held.is_gap = false;
             }
         }
     }
@@ -268,8 +283,14 @@ impl Session {
         });
     }
 
+    /// Nobody knows what it may do.
+    pub(super) fn forget_rights(&mut self) {
+        self.is_unjudged = true;
+        self.rights_from = None;
+    }
+
     /// Inserts a change at its place.
-    fn change(&mut self, applied: Applied) {
+    pub(super) fn change(&mut self, applied: Applied) {
         for subscription in self.subscriptions.values_mut() {
             if applied.drops(subscription.room) {
                 for end in &mut subscription.ends {
@@ -315,7 +336,9 @@ impl Session {
         let is_concerned = self.identified.asked_at < lost.position;
         let place = self.disconnected.map_or(usize::MAX, |it| it.place);
         // Its shard may have forgotten the command that closes it, and ask the API.
-        self.is_unjudged |= is_concerned && rechecks && !self.is_welcome && place < usize::MAX;
+        if is_concerned && rechecks && !self.is_welcome && place < usize::MAX {
+            self.forget_rights();
+        }
         if !is_concerned || lost.place > place {
             return;
         }
@@ -323,6 +346,7 @@ impl Session {
             return self.end(lost.place, Cause::Permissions);
         }
         self.is_excused = true;
+        self.rights_from = None;
         self.disconnected = None;
         self.applied.retain(|it| it.place < lost.place);
         let held = self.held.filter(|held| held.place < lost.place);
@@ -331,6 +355,7 @@ impl Session {
             position: lost.position,
             at: 0,
             not_before: 0,
+            is_gap: false,
         });
         self.held = Some(Held {
             not_before: lost.position,

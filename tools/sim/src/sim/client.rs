@@ -26,6 +26,7 @@ use crate::plan::Pace;
 use crate::rooms::{GRANTS, ROOMS, allowed_rooms};
 use crate::sim::client::token::sends_token;
 use crate::sim::page::Page;
+use crate::sim::tickets::Kept;
 use crate::sim::{Event, Sim};
 use crate::wire::{Socket, Wire};
 
@@ -60,6 +61,8 @@ pub(crate) struct Client {
     pub(super) names: u64,
     /// What it keeps, if it recovers what it missed.
     pub(super) page: Option<Page>,
+    /// What lets it in again.
+    pub(super) kept: Option<Kept>,
 }
 
 impl Client {
@@ -75,6 +78,7 @@ impl Client {
             returns: false,
             names: 0,
             page: is_page.then(Page::default),
+            kept: is_page.then(Kept::default),
         }
     }
 
@@ -207,7 +211,7 @@ impl Sim {
             close: None,
             shut_at: None,
         });
-        if admitted && !sends_token(number) {
+        if admitted && !sends_token(number, said) {
             self.opens(number, said);
         }
         let socket = Socket {
@@ -222,7 +226,7 @@ impl Sim {
             deflate,
             ..self.welcome(number, said, admitted)
         };
-        let entry = self.entry(number, welcome);
+        let entry = self.entry(number, said, welcome);
         self.nodes[node].shards[shard]
             .around
             .newcomers
@@ -247,6 +251,7 @@ impl Sim {
                 .unwrap_or_else(|| self.granted(self.account(client))),
             asked_at: said.asked_at,
             asked: said.asked,
+            resumed: said.resumed,
             events: has_events(number) || self.is_page(client),
         };
         self.oracle.opens(number, (life, shard), identified);
@@ -285,7 +290,7 @@ impl Sim {
             asked_at,
             gap: said.gap,
             invalidated_at: None,
-            resumed: None,
+            resumed: said.resumed.map(orders::id),
             expires_in: None,
             has_token: false,
             events: has_events,

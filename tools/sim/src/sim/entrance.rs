@@ -11,26 +11,29 @@ use ht_overload::{Arrival, CallId, CallTime, Output, RecheckId, Refusal, Shows, 
 use crate::api::{Bootstrap, Brought, CALL_TIMEOUT, Says};
 use crate::gate::{Gate, HandshakePermit, Permit};
 use crate::mutant::Mutant;
+use crate::sim::tickets::Offer;
 use crate::sim::{Event, Sim};
 
 /// Slack beyond all timeouts before a wait counts as too long, in ms.
 const SLACK: u64 = 5;
 
 /// The span of a client that was turned away for no reason of the API, in ms.
-const AGAIN: u64 = 500;
+pub(super) const AGAIN: u64 = 500;
 
 /// One attempt to connect.
 #[derive(Debug)]
 pub(crate) struct Visitor {
     /// The client, and which attempt of it; `None` for one of a crowd.
-    client: Option<(usize, u64)>,
+    pub(super) client: Option<(usize, u64)>,
     /// It is no client: the API is asked again about open sessions.
     recheck: Option<RecheckId>,
-    node: usize,
-    life: usize,
-    brought: Brought,
-    permits: Option<(Permit, HandshakePermit)>,
+    pub(super) node: usize,
+    pub(super) life: usize,
+    pub(super) brought: Brought,
+    pub(super) permits: Option<(Permit, HandshakePermit)>,
     waiter: Option<WaiterId>,
+    /// The ticket that is looked at.
+    pub(super) offer: Option<Offer>,
 }
 
 /// Many clients that connect at once.
@@ -81,6 +84,7 @@ impl Sim {
             brought,
             permits: None,
             waiter: None,
+            offer: None,
         });
         if !self.nodes[node].is_up || self.nodes[node].is_closed {
             self.turned_away(number, AGAIN);
@@ -98,12 +102,14 @@ impl Sim {
                 return number;
             }
         }
-        self.arrive(number);
+        if !self.offers(number) {
+            self.arrive(number);
+        }
         number
     }
 
     /// What a client brings: it shares no call that was sent before the last command, or before a gap.
-    fn brought(&self, node: usize, (address, cookie): (u8, usize)) -> Brought {
+    pub(super) fn brought(&self, node: usize, (address, cookie): (u8, usize)) -> Brought {
         let coalesces = !self.plan.shape.guard.coalesce.is_zero();
         Brought {
             address,
@@ -117,7 +123,7 @@ impl Sim {
     }
 
     /// Somebody waits for the API.
-    fn arrive(&mut self, number: usize) {
+    pub(super) fn arrive(&mut self, number: usize) {
         let now = self.events.now;
         let Visitor {
             node,
@@ -150,6 +156,7 @@ impl Sim {
         let own = &self.nodes[node];
         let handshakes = own.waiters.values();
         let handshakes = handshakes.filter(|&&number| self.visitors[number].recheck.is_none());
+        let handshakes = handshakes.chain(&own.resuming);
         let handshakes = handshakes.map(|&number| (self.visitors[number].brought.address, true));
         let connected = own.shards.iter().flat_map(|shard| shard.around.holders());
         let connected = connected.map(|number| (self.address_of(number), false));
@@ -313,7 +320,7 @@ impl Sim {
     }
 
     /// A client that was not admitted retries.
-    fn turned_away(&mut self, number: usize, within: u64) {
+    pub(super) fn turned_away(&mut self, number: usize, within: u64) {
         let visitor = &mut self.visitors[number];
         visitor.permits = None;
         if let Some((client, attempt)) = visitor.client
@@ -325,6 +332,7 @@ impl Sim {
 
     /// A client does not wait any more.
     pub(super) fn leaves(&mut self, number: usize) {
+        self.forgets_offer(number);
         let visitor = &mut self.visitors[number];
         let (node, life) = (visitor.node, visitor.life);
         let Some(waiter) = visitor.waiter.take().filter(|_| self.lives(node, life)) else {
@@ -357,6 +365,7 @@ impl Sim {
             self.oracle.forgets(number);
             self.turned_away(number, AGAIN);
         }
+        self.lose_offers(node);
     }
 
     /// A node admits no more clients: those in their handshake are to reconnect.
@@ -369,6 +378,7 @@ impl Sim {
             self.leaves(number);
             self.turned_away(number, AGAIN);
         }
+        self.lose_offers(node);
     }
 }
 

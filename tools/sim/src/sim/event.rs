@@ -36,6 +36,8 @@ pub(crate) enum Event {
     },
     /// A client disconnects, unless it has its result.
     Leaves(usize),
+    /// The ticket of a client is looked at.
+    Resumes(usize),
     /// A client must have its result.
     Impatient(usize),
     /// The API is well again, unless its mood changed since that one.

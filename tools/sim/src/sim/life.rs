@@ -13,6 +13,7 @@ use crate::wire::Socket;
 impl Sim {
     /// A node is there, and connects to the log.
     pub(super) fn begin(&mut self, index: usize) {
+        self.equip(index);
         let node = &mut self.nodes[index];
         let after = node.rng.u64(1..300);
         let (life, link) = (node.life, node.links);
@@ -145,6 +146,7 @@ impl Sim {
             self.oracle.closes(number, at, is_last);
         }
         self.on_carried_out(index, shard);
+        self.on_proofs(index, shard);
         self.on_wants(index, shard);
         self.on_wave(index, shard);
         self.check_drained(index);

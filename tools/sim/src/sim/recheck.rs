@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ht_control::input::Input;
-use ht_core::recheck::{RecheckOutcome, RecheckReason, Rechecked, Rights};
+use ht_core::recheck::{Recheck, RecheckOutcome, RecheckReason, Rechecked, Rights};
 use ht_overload::{CallTime, Due, Patience, RecheckId, RecheckOutput};
 use ht_proto::server;
 
@@ -29,7 +29,12 @@ impl Sim {
                 Want::Answer(recheck, number) => {
                     self.note(|| format!("connection {number}: {recheck:?}"));
                     if recheck.reason == RecheckReason::Gap {
-                        self.oracle.asks_for_gap(number);
+                        self.oracle
+                            .asks_for_gap(number, recheck.not_before, self.events.now);
+                        if self.plan.mutant == Some(Mutant::UnaskedGap) {
+                            self.keep(index, shard, &recheck);
+                            continue;
+                        }
                     }
                     let client = self.connections[number].client;
                     let credentials = (address(client), self.account(client));
@@ -51,7 +56,10 @@ impl Sim {
                 }
                 Want::Nothing(key) => {
                     let own = &mut self.nodes[index];
-                    own.asking.remove(&(shard, key));
+                    if let Some(number) = own.asking.remove(&(shard, key)) {
+                        self.oracle.asks_no_more(number);
+                    }
+                    let own = &mut self.nodes[index];
                     own.rechecks.cancel((shard, key));
                 }
             }
@@ -122,6 +130,7 @@ impl Sim {
             asked: self.events.now,
             asked_at: self.nodes[index].last_command,
             gap: self.nodes[index].gaps.last(),
+            resumed: None,
         };
         let result = match self.plan.shape.keeps {
             true => Reply::Keep,
@@ -165,6 +174,21 @@ impl Sim {
             assert!(missed.is_empty(), "it is no publication");
             self.wake(index, shard, now + 1);
         }
+    }
+
+    /// A planted bug: a session keeps what it may do, and the API is not asked.
+    fn keep(&mut self, index: usize, shard: usize, recheck: &Recheck) {
+        let now = self.events.now;
+        let rechecked = Rechecked {
+            keys: vec![recheck.key],
+            asked_at: recheck.not_before,
+            has_token: false,
+            outcome: RecheckOutcome::Keep,
+        };
+        let input = Input::Rechecked(Arc::new(rechecked));
+        let missed = self.nodes[index].shards[shard].tell(input, now);
+        assert!(missed.is_empty(), "it is no publication");
+        self.wake(index, shard, now + 1);
     }
 
     fn outcome(&mut self, client: usize, result: Reply) -> RecheckOutcome {

@@ -125,6 +125,9 @@ impl Oracle {
         }
         let number = self.number_of(life, trigger);
         let number = number.filter(|_| !self.pages.twice.contains(&trigger));
+        if number.is_some() {
+            self.may_hear(connection, trigger, following.room)?;
+        }
         if let Some(number) = number {
             if number <= heard {
                 return Err("a second time, or out of order".into());
@@ -144,6 +147,22 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// Whether a page may hear a publication for a room, by what it is permitted.
+    fn may_hear(&self, connection: usize, trigger: usize, room: usize) -> Result<(), String> {
+        let session = self.sessions.get(&connection).ok_or("no such session")?;
+        let place = self.lives[session.life].places.get(&trigger).copied();
+        let end = session.disconnected.filter(|_| !session.is_unjudged);
+        let wrong = match place.filter(|place| *place >= session.welcomed) {
+            Some(place) if end.is_some_and(|end| end.place < place) => {
+                Some("placed after the command that closed it")
+            }
+            Some(place) => session.forbids(place, room),
+            // It missed it, and was sent it later.
+            None => session.forbids_again(room),
+        };
+        wrong.map_or(Ok(()), |wrong| Err(wrong.into()))
     }
 
     /// A page got a cursor, with what it has heard so far.
@@ -286,7 +305,7 @@ impl Oracle {
         all.any(|at| at + REMEMBERED < now)
     }
 
-    pub(super) fn epoch_of(&self, life: usize) -> Epoch {
+    pub(in crate::oracle) fn epoch_of(&self, life: usize) -> Epoch {
         match self.retains {
             true => epoch(self.lives[life].reading.epoch),
             false => epoch(u32::try_from(life).unwrap_or(u32::MAX)),

@@ -131,6 +131,7 @@ impl Sim {
                 .violation(|| format!("connection {number}: {text}"));
         };
         let client = self.connections[number].client;
+        self.page_keeps(client, &message);
         if self.is_page(client) && message["type"] != "gap" && message["is_authorized"].is_null() {
             if message["type"] == "permissions" {
                 self.told_rights(number, text);

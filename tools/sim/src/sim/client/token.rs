@@ -16,15 +16,15 @@ const WAYS: u64 = 4;
 /// One client in so many sends a token first.
 const EVERY: usize = 3;
 
-/// Whether the client of a connection sends a token first.
-pub(super) fn sends_token(number: usize) -> bool {
-    number.is_multiple_of(EVERY)
+/// Whether the client of a connection sends a token first. One that was let in by its ticket need not.
+pub(super) fn sends_token(number: usize, said: Said) -> bool {
+    number.is_multiple_of(EVERY) && said.resumed.is_none()
 }
 
 impl Sim {
     /// How a connection begins, with this response of the API about its client.
-    pub(super) fn entry(&mut self, number: usize, welcome: Welcome) -> Entry {
-        if !sends_token(number) {
+    pub(super) fn entry(&mut self, number: usize, said: Said, welcome: Welcome) -> Entry {
+        if !sends_token(number, said) {
             return Entry::Welcome(welcome);
         }
         self.send_token(number);

@@ -31,6 +31,7 @@ impl Sim {
             asked: self.events.now,
             asked_at: self.nodes[node].last_command,
             gap: self.nodes[node].gaps.last(),
+            resumed: None,
         }
     }
 

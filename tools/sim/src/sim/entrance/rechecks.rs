@@ -17,6 +17,7 @@ impl Sim {
             brought: self.brought(node, credentials),
             permits: None,
             waiter: None,
+            offer: None,
         });
         self.nodes[node].recheck_visits.insert(id, number);
         self.arrive(number);
