@@ -222,9 +222,10 @@ impl Note {
     /// What that follows.
     #[must_use]
     pub fn follows(&self) -> Follows {
-        match &self.report {
-            Report::Epoch(_, follows) => *follows,
-            _ => Follows::Unknown,
+        if let Report::Epoch(_, follows) = &self.report {
+            *follows
+        } else {
+            Follows::Unknown
         }
     }
 

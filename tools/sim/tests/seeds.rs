@@ -109,25 +109,32 @@ fn is_found(mutant: Mutant) {
         Mutant::LeakedPermit => "s of its address|for connections|permits",
     };
     // Who may do what is seen in tickets as well.
-    let of_tickets = match mutant {
+    let is_of_rights = matches!(
+        mutant,
         Mutant::MissedCommand
-        | Mutant::LateCommand
-        | Mutant::EarlyCommand
-        | Mutant::UncheckedNewcomer
-        | Mutant::SilentCommands
-        | Mutant::OldAnswer
-        | Mutant::WiderGrants
-        | Mutant::WiderRights
-        | Mutant::NoHole
-        | Mutant::OneEpoch
-        | Mutant::KeptEpoch
-        | Mutant::LateStart
-        | Mutant::ForgottenCommand
-        | Mutant::OneCommander => "its ticket permits|has a proof at|is let in by a ticket",
-        _ => "",
-    };
-    let words = how.split('|').chain(of_tickets.split('|'));
-    let mut words = words.filter(|words| !words.is_empty());
-    let is_named = words.any(|words| found.contains(words));
+            | Mutant::LateCommand
+            | Mutant::EarlyCommand
+            | Mutant::UncheckedNewcomer
+            | Mutant::SilentCommands
+            | Mutant::OldAnswer
+            | Mutant::WiderGrants
+            | Mutant::WiderRights
+            | Mutant::NoHole
+            | Mutant::OneEpoch
+            | Mutant::KeptEpoch
+            | Mutant::LateStart
+            | Mutant::ForgottenCommand
+            | Mutant::OneCommander
+    );
+    let of_tickets = [
+        "its ticket permits",
+        "has a proof at",
+        "is let in by a ticket",
+    ];
+    let of_tickets = of_tickets.into_iter().filter(|_| is_of_rights);
+    let is_named = how
+        .split('|')
+        .chain(of_tickets)
+        .any(|words| found.contains(words));
     assert!(is_named, "{mutant:?}: {found}");
 }

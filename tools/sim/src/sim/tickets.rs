@@ -177,7 +177,7 @@ impl Sim {
         let view = self.nodes[node].window.reader().view();
         let position = view.find(&proof.cursor).map_err(|unknown| match unknown {
             Unknown::Ahead => Refused::Ahead,
-            _ => Refused::Changed,
+            Unknown::Epoch | Unknown::Age | Unknown::Trimmed => Refused::Changed,
         })?;
         let tenant = self.plan.shape.tenant(client);
         let grants = self.identities.grants(tenant, proof.ticket.grants);

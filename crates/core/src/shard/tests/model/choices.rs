@@ -75,7 +75,7 @@ impl Choices<'_> {
             11 => [Operation::Vanish(client), Operation::End(client)][self.below(2)].clone(),
             12 | 13 => Operation::Publish(self.below(TENANTS), self.triggers()),
             14 => Operation::Slice(1 + self.below(5)),
-            _ => match self.below(12) {
+            _ => match self.below(13) {
                 0 => Operation::CloseAll,
                 1 => Operation::Gap,
                 2 => Operation::CloseMissed(1 + self.below(2)),
@@ -87,6 +87,7 @@ impl Choices<'_> {
                 8 => Operation::Invalidate(self.whom(client), self.below(RIGHTS.len())),
                 9 => Operation::Permit(client, self.below(RIGHTS.len())),
                 10 => Operation::Reply(client, self.outcome()),
+                11 => Operation::Follow(client, self.below(ROOMS.len()), self.below(NAMES.len())),
                 _ => Operation::Pass(self.below(40_000) as u64),
             },
         }

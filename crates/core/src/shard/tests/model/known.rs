@@ -423,9 +423,10 @@ impl Known {
 
     /// What its client keeps when it is not connected any more.
     pub(super) fn into_left(self) -> Option<Left> {
-        let there = match self.state {
-            State::Open => &self.subscriptions,
-            _ => &self.before_close,
+        let there = if self.state == State::Open {
+            &self.subscriptions
+        } else {
+            &self.before_close
         };
         let page = self.page?;
         let mut left = page.left.clone().unwrap_or_default();

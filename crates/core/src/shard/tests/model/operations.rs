@@ -76,8 +76,11 @@ pub(super) enum Operation {
         /// It chooses our subprotocol.
         v1: bool,
     },
-    /// A client of our subprotocol that was there comes back, accepts so many bytes, and asks for
-    /// what it missed.
+    /// A client subscribes, with everything that it wrote before. One of our subprotocol connects for
+    /// that where there is none.
+    Follow(usize, usize, usize),
+    /// A client of our subprotocol that is there, or was, comes back, accepts so many bytes, and asks
+    /// for what it missed.
     Return(usize, usize),
     /// The API permits them this by now, and commands that it is asked again.
     Invalidate(Whom, usize),
@@ -169,7 +172,9 @@ pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let operation = prop_oneof![
         6 => (client.clone(), takes(), offers(), any::<bool>())
             .prop_map(|(client, room, offer, v1)| Operation::Open { client, room, offer, v1 }),
-        6 => (client.clone(), takes()).prop_map(|(c, room)| Operation::Return(c, room)),
+        8 => (client.clone(), takes()).prop_map(|(c, room)| Operation::Return(c, room)),
+        16 => (client.clone(), 0..ROOMS.len(), 0..NAMES.len())
+            .prop_map(|(c, room, name)| Operation::Follow(c, room, name)),
         4 => (whom, 0..RIGHTS.len()).prop_map(|(whom, rights)| Operation::Invalidate(whom, rights)),
         2 => (client.clone(), 0..RIGHTS.len()).prop_map(|(c, rights)| Operation::Permit(c, rights)),
         8 => (client.clone(), outcomes()).prop_map(|(c, outcome)| Operation::Reply(c, outcome)),

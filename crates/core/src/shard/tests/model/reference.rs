@@ -111,6 +111,12 @@ impl Reference {
                 self.world.subprotocol = v1.then_some(Subprotocol::V1);
                 self.open(client, Some(room));
             }
+            &Operation::Follow(client, room, name) => {
+                self.world.subprotocol = Some(Subprotocol::V1);
+                self.open(client, Some(usize::MAX));
+                self.say(client, &Message::Subscribe(room, name));
+                self.arrive(client, usize::MAX);
+            }
             &Operation::Return(client, room) => self.come_back(client, room),
             &Operation::Invalidate(whom, rights) => self.invalidate(whom, rights),
             &Operation::Permit(client, rights) => self.permit(client, rights),
@@ -193,8 +199,11 @@ impl Reference {
 
     /// A client of our subprotocol comes back, and asks for what it missed.
     fn come_back(&mut self, place: usize, room: usize) {
-        if self.clients[place].is_some() {
-            return;
+        match &self.clients[place] {
+            Some(known) if known.page.is_none() => return,
+            // Its line breaks.
+            Some(_) => self.end(place),
+            None => {}
         }
         let Some(left) = self.left[place].take() else {
             return;
