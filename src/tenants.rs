@@ -212,8 +212,8 @@ pub(crate) fn announce(config: &Config) {
         tenants = tenants.list.len(),
         suspended,
         main = has_main,
-        "tenants are from {}",
-        config.tenancy.shown()
+        from = config.tenancy.shown(),
+        "tenants at the start"
     );
     if let Some(name) = default_is_missing(config, &tenants.list) {
         warn!(

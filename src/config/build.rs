@@ -47,7 +47,9 @@ fn ms(period: Duration) -> u64 {
 fn check_backend(values: &Values, mistakes: &mut Mistakes) {
     let url = &values.backend_url;
     match &url.value {
-        None if mistakes.about("backend.url") || mistakes.about("tenants.source") => {}
+        None if ["backend", "backend.url", "tenants.source"]
+            .into_iter()
+            .any(|key| mistakes.about(key)) => {}
         // Then there is no tenant main.
         None if values.tenants_source.value != TenantsFrom::None => {}
         None => mistakes.add(

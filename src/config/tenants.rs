@@ -121,7 +121,10 @@ impl Reader<'_> {
         let own = rows::read(&layers, mistakes);
         let mut shared = settings::read(&Shared(&layers), mistakes);
         let name = name(&own, document, mistakes);
-        if shared.backend_url.value.is_none() && !mistakes.about("backend.url") {
+        let is_about = |key| mistakes.about(key);
+        if shared.backend_url.value.is_none()
+            && !["backend", "backend.url"].into_iter().any(is_about)
+        {
             let what = "this setting is missing: set the URL of the tenant's HTTP API, such as \
                         backend = { url = \"https://api.acme.example/\" }";
             mistakes.add(place, "backend.url", what);

@@ -101,7 +101,7 @@ fn a_node_starts_beside_a_mistake_and_says_so() {
     );
     gateway.wait_for_line("tenants/second.toml:1: tenant second: backend: this is a section");
     gateway.wait_for_line("starting without the tenants that have mistakes");
-    gateway.wait_for_line("tenants are from tenants tenants=1");
+    gateway.wait_for_line("tenants at the start tenants=1 suspended=0 main=true from=\"tenants\"");
     at(&gateway, "acme").connect().leave();
     assert_eq!(status(&gateway, "second"), 404);
     let ready = gateway.get("/ready");

@@ -126,8 +126,9 @@ async fn of_gateway(url: &str, key: &KeyArgs) -> Done {
 
 /// The line of a tenant of a running gateway.
 fn served(tenant: &Json) -> String {
-    let mut line = line(tenant, state(tenant), &tenant["url"], None);
     let in_force = tenant["in_force"] == true;
+    let state = if in_force { state(tenant) } else { "waiting" };
+    let mut line = line(tenant, state, &tenant["url"], None);
     if let Some(waiting) = tenant["waiting"].as_str() {
         let now = if in_force {
             "served as before"
@@ -158,7 +159,7 @@ mod tests {
             ),
             (
                 json!({"name": "b", "suspended": false, "url": null, "hosts": [], "in_force": false, "waiting": "added", "mistakes": ["x"]}),
-                "b active (added, and not taken up yet: not served)",
+                "b waiting (added, and not taken up yet: not served)",
             ),
         ] {
             let line = served(&tenant);
