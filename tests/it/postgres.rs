@@ -11,7 +11,7 @@ use crate::subprotocol::{V1, offer};
 use crate::support::{Client, Gateway, StubBackend};
 
 /// Runs something on the database.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -122,8 +122,9 @@ fn name_after(values: &mut Values, name: &TenantName) {
     };
     let exchange = format!("hightemplar.tenant.{name}");
     unless_written(&mut values.rabbitmq_exchange, exchange);
-    // A name has no underscore, so these differ as the names do.
-    let schema = format!("high_templar_{}", name.as_str().replace('-', "_"));
+    // A name has no underscore, so these differ as the names do. Short: so is the longest that there
+    // can be.
+    let schema = format!("ht_{}", name.as_str().replace('-', "_"));
     unless_written(&mut values.postgres_log, schema);
     let subject = format!("hightemplar.tenant.{name}");
     unless_written(&mut values.nats_subject, subject);

@@ -3,12 +3,15 @@
 use std::fs;
 use std::process::Command;
 
+use ht_broker::postgres::Schema;
 use ht_testkit::nats::Nats;
+use ht_testkit::postgres::Postgres;
 use ht_testkit::rabbitmq::RabbitMq;
 use ht_testkit::redis::Redis;
 use serde_json::{Value, json};
 
 use super::{EVENTS, client, resume_names};
+use crate::postgres::block_on;
 use crate::rabbitmq::wait_for_ready;
 use crate::redis::append_to;
 use crate::support::gateway::Builder;
@@ -326,6 +329,14 @@ fn a_cursor_is_good_at_every_node_with_nats() {
 }
 
 #[test]
+fn a_cursor_is_good_at_every_node_with_postgresql() {
+    let database = Postgres::shared().database();
+    let schema = Schema::new("ht_acme").expect("a name");
+    block_on(database.execute(&schema.sql()));
+    recovers_at_another_node(acme("postgres", ""), database.url());
+}
+
+#[test]
 fn while_its_server_is_away_others_are_served() {
     let (shared, mut own) = (Redis::start(), Redis::start());
     let tenants = [
@@ -494,4 +505,75 @@ fn check_tries_the_log_of_each_tenant() {
         !works && found.contains("FIX  tenant acme, log: Redis at 127.0.0.1:"),
         "{found}"
     );
+}
+
+#[test]
+fn a_gap_of_a_log_is_told_to_its_own_clients_alone() {
+    let (shared, own) = (Redis::start(), Redis::start());
+    let tenants = [acme("redis", ""), Tenant::new("globex")];
+    let [acme, other] = &tenants;
+    let builder = with_logs(&tenants, &own.url());
+    let node = start(builder.set("HT_REDIS__URL", shared.url()));
+    let mut page = named(acme.handshake(&node), EVENTS).open();
+    let before = page.expect_whole()["cursor"].clone();
+    let mut clients = [client(&node, acme), client(&node, other)];
+    accepted(acme, &node, &publish("before", "1"));
+    assert_eq!(clients[0].expect_publish().0, "before");
+    // Its log is another one from here on.
+    assert_eq!(own.command(&["FLUSHALL"]), "OK");
+    let reason = clients[0].expect_close(1012);
+    assert!(reason.starts_with("gap "), "{reason}");
+    assert_eq!(page.expect_whole()["type"], "gap");
+    wait_for_log(&node, 1);
+    let mut back = client(&node, acme);
+    let after = accepted(acme, &node, &publish("after", "2"));
+    assert_eq!(back.expect_publish().0, "after");
+    assert_ne!(epoch(&after["cursor"]), epoch(&before));
+    accepted(other, &node, &publish("on", "3"));
+    assert_eq!(clients[1].expect_publish().0, "on");
+    clients[1].fence();
+}
+
+#[test]
+fn the_limits_of_a_tenant_hold_for_its_own_log() {
+    let own = Redis::start();
+    let limits = |limits: &str| {
+        [
+            acme("redis", "").line(&format!("limits = {{ {limits} }}")),
+            Tenant::new("globex"),
+        ]
+    };
+    let tenants = limits("window_bytes = \"4KiB\"");
+    let acme = &tenants[0];
+    let node = start(with_logs(&tenants, &own.url()));
+    let mut page = named(acme.handshake(&node), EVENTS).open();
+    let cursor = page.expect_whole()["cursor"].clone();
+    page.leave();
+    let long = "x".repeat(1_000);
+    for number in 0..20 {
+        accepted(acme, &node, &publish(&long, &number.to_string()));
+    }
+    let resume = json!({
+        "type": "resume", "requestId": 0, "cursor": cursor,
+        "subscriptions": [{"requestId": 1, "room": {"n": 1}}],
+    });
+    let resumed = || {
+        let mut page = named(acme.handshake(&node), EVENTS).open();
+        page.expect_whole();
+        page.call(&resume)
+    };
+    let answer = resumed();
+    assert_eq!(answer["recovered"], false, "{answer}");
+    assert_eq!(answer["reason"], "trimmed", "{answer}");
+    assert!(metric(&node, "high_templar_tenant_window_trimmed_total") > Some(0));
+    let bytes = "high_templar_tenant_log_window_bytes{tenant=\"acme\"}";
+    assert!(metric(&node, bytes) > Some(0), "what is left");
+    // A limit that changes holds at once, and the log goes on.
+    let changed = limits("publish_per_second = 1");
+    replace(&node, &changed);
+    eventually("there is a limit", || {
+        let answer = changed[0].post(&node, &publish("more", &node.log().len().to_string()));
+        (answer.status == 429).then_some(())
+    });
+    assert!(!node.log().contains("is not read any more"));
 }

@@ -1,6 +1,7 @@
 //! Logs that tenants have of their own.
 
 use ht_broker::config::Engine;
+use ht_broker::postgres::{Postgres, Schema};
 
 use super::*;
 
@@ -63,7 +64,7 @@ fn names_that_are_not_written_have_that_of_the_tenant() {
     for (line, expected) in [
         (
             "postgres = { url = 'postgresql://u@db/shop' }",
-            "PostgreSQL db:5432/shop, schema high_templar_a_b",
+            "PostgreSQL db:5432/shop, schema ht_a_b",
         ),
         (
             "nats = { url = 'nats://host' }",
@@ -80,6 +81,19 @@ fn names_that_are_not_written_have_that_of_the_tenant() {
     ] {
         assert_eq!(log(line).1, [expected]);
     }
+}
+
+#[test]
+fn the_longest_name_of_a_tenant_names_a_log_as_well() {
+    let name = "x".repeat(40);
+    let line = "postgres = { url = 'postgresql://u@db/shop' }";
+    let text = file(PERMITTED, &[(&name, line)]);
+    let log = good(&[("high-templar.toml", &text)]).remove(0).log.unwrap();
+    let Engine::Postgres(config) = log.engine else {
+        panic!("{log:?}");
+    };
+    assert!(Schema::new(&config.log).is_ok(), "{}", config.log);
+    Postgres::new(&config).unwrap();
 }
 
 #[test]
