@@ -135,8 +135,9 @@ impl Entry {
 
     /// A tenant as it is written, and as it is in force.
     fn written(written: &Surveyed, now: Option<&TenantConfig>) -> Self {
-        let waiting = match (now, written.good()) {
-            (Some(now), Some(good)) if *now == *good => None,
+        // One that another contests may be in force as it is written.
+        let waiting = match (now, written.config()) {
+            (Some(now), Some(config)) if *now == *config => None,
             (Some(_), _) => Some("changed"),
             (None, _) => Some("added"),
         };

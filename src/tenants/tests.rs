@@ -476,7 +476,9 @@ async fn the_list_has_what_is_in_force_and_what_waits() {
     }
     keeper.look(&recorded).await;
     write(folder.path(), "b", "http://new/");
-    write(folder.path(), "e", "http://e/");
+    // It claims the path of a, whose text is that which is in force.
+    let thief = "path = '/t/a/ws/'\nbackend = { url = 'http://e/' }\n";
+    fs::write(folder.path().join("tenants/e.toml"), thief).unwrap();
     fs::remove_file(folder.path().join("tenants/d.toml")).unwrap();
     fs::write(folder.path().join("tenants/c.toml"), "backend = 7\n").unwrap();
     keeper.look(&recorded).await;
@@ -496,7 +498,7 @@ async fn the_list_has_what_is_in_force_and_what_waits() {
             ("a", true, "", false),
             ("b", true, "changed", false),
             ("c", true, "changed", true),
-            ("e", false, "added", false),
+            ("e", false, "added", true),
             ("d", true, "removed", false),
         ],
         "{}",

@@ -129,6 +129,52 @@ fn a_node_starts_beside_a_mistake_and_says_so() {
 }
 
 #[test]
+fn a_node_starts_beside_a_mistake_with_the_copy_of_the_last_good_list() {
+    let (main, acme, other) = (
+        StubBackend::open(),
+        StubBackend::open(),
+        StubBackend::open(),
+    );
+    let shared = tempfile::tempdir().expect("a folder");
+    let copy = shared.path().join("copy.json");
+    let start = |second: &str| {
+        let (builder, folder) = of_folder(&main);
+        fs::write(folder.join("acme.toml"), tenant(&acme)).expect("a file");
+        fs::write(folder.join("second.toml"), second).expect("a file");
+        let builder = builder.file(&format!("copy = \"{}\"\n", copy.display()));
+        builder.set("HT_INTERNAL__API_KEY", ADMIN).start()
+    };
+    let secret = "backend.headers = { X-Key = { fixed = { env = \"HT_INTERNAL__API_KEY\" } } }\n";
+    let good = format!("backend.url = \"{}\"\n{secret}", other.url);
+    let mut first = start(&good);
+    let text = eventually("a copy", || fs::read_to_string(&copy).ok());
+    assert!(text.contains("second") && !text.contains(ADMIN), "{text}");
+    first.signal("KILL");
+    first.wait_for_end();
+
+    let second = start("backend = 7\n");
+    second.wait_for_line("starting with the last good list of tenants (tenants.copy)");
+    for name in ["acme", "second"] {
+        at(&second, name).connect().leave();
+    }
+    let seen = other.requests();
+    assert_eq!(seen[0].header("x-key"), Some(ADMIN));
+    let ready = second.get("/ready");
+    assert_eq!(ready.status, 200);
+    assert!(ready.text().contains("mistakes in the files"), "{ready:?}");
+    fs::write(second.folder().join("tenants/second.toml"), &good).expect("a file");
+    eventually("the files are in force again", || {
+        second
+            .get("/ready")
+            .json()
+            .get("notes")
+            .is_none()
+            .then_some(())
+    });
+    assert!(!second.log().contains("tenants changed"), "nothing differs");
+}
+
+#[test]
 fn a_node_without_a_list_of_tenants_is_not_ready() {
     let (main, acme) = (StubBackend::open(), StubBackend::open());
     let body = json!({ "tenants": [{ "name": "acme", "backend": { "url": acme.url } }] });
