@@ -577,3 +577,87 @@ fn the_limits_of_a_tenant_hold_for_its_own_log() {
     });
     assert!(!node.log().contains("is not read any more"));
 }
+
+#[test]
+fn a_log_whose_server_hangs_is_let_go() {
+    let (shared, own) = (Redis::start(), Redis::start());
+    let tenants = [
+        acme("redis", ", publish_timeout = \"1s\""),
+        Tenant::new("globex"),
+    ];
+    let [acme, other] = &tenants;
+    let node = || {
+        let builder = with_logs(&tenants, &own.url());
+        start(builder.set("HT_REDIS__URL", shared.url()))
+    };
+    let (mut ending, staying) = (node(), node());
+    let mut of_ending = [client(&ending, acme), client(&ending, other)];
+    let mut of_staying = [client(&staying, acme), client(&staying, other)];
+    own.pause();
+    let refused = acme.post(&staying, &publish("refused", "1"));
+    assert!(matches!(refused.status, 503 | 504), "{refused:?}");
+    accepted(other, &staying, &publish("on", "1"));
+    for client in [&mut of_ending[1], &mut of_staying[1]] {
+        assert_eq!(client.expect_publish().0, "on");
+    }
+    // With its tenant, and with its node.
+    replace(&staying, &[Tenant::new("globex")]);
+    assert!(of_staying[0].expect_close(1012).starts_with("restart "));
+    ending.signal("TERM");
+    for client in &mut of_ending {
+        assert!(client.expect_close(1012).starts_with("restart "));
+    }
+    assert_eq!(ending.wait_for_end(), Some(0));
+    own.resume();
+    of_staying[1].fence();
+}
+
+#[test]
+fn an_operator_puts_a_tenant_with_a_log_of_its_own() {
+    let own = Redis::start();
+    let globex = Tenant::new("globex");
+    let builder = with_logs(&[], &own.url());
+    let folder = builder.folder().join("tenants");
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(
+        folder.join("globex.toml"),
+        globex.table().replace("[[tenant]]\n", ""),
+    )
+    .expect("a file");
+    let node = builder.set("HT_TENANTS__FILE", "tenants").start();
+    let put = |log: Value| {
+        let key = format!("Bearer {ADMIN}");
+        let mut tenant = json!({"hosts": ["acme.test"], "backend": {"url": globex.backend.url}});
+        tenant["redis"] = log;
+        let headers = [("Authorization", &*key)];
+        let body = tenant.to_string();
+        http::request(
+            node.internal(),
+            "PUT",
+            "/tenants/acme",
+            &headers,
+            body.as_bytes(),
+        )
+    };
+    for wrong in [
+        json!({"url": "unix:///run/redis.sock"}),
+        json!({"url": "redis://:geheim@127.0.0.1"}),
+        json!({"url": own.url(), "tls_ca_file": "/etc/passwd"}),
+        json!({"stream": "own"}),
+    ] {
+        let answer = put(wrong.clone());
+        assert_eq!(answer.status, 400, "{wrong}: {}", answer.text());
+        assert!(!answer.text().contains("geheim"), "{}", answer.text());
+    }
+    let answer = put(json!({"url": own.url()}));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    wait_for_log(&node, 1);
+    let acme = Tenant::new("acme");
+    let mut client = client(&node, &acme);
+    let record = publish("heard", "1");
+    let answer = post(&node, ADMIN, &[("High-Templar-Tenant", "acme")], &record);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(client.expect_publish().0, "heard");
+    let stream = "high-templar.tenant.acme.log";
+    assert!(own.command(&["EXISTS", stream]).starts_with('1'));
+}
