@@ -212,19 +212,43 @@ fn parse_since(json: Option<&str>) -> Result<Option<Cursor>, ErrorCode> {
 fn parse_resumed(json: Option<&str>, limits: &MessageLimits) -> Result<Vec<Resumed>, ErrorCode> {
     let invalid = ErrorCode::InvalidSubscriptions;
     let texts: Vec<&RawValue> = serde_json::from_str(json.ok_or(invalid)?).map_err(|_| invalid)?;
-    let resumed = texts.into_iter().map(|text| {
-        let found = members(text.get(), &["requestId", "room", "since"]);
+    let each = texts.into_iter();
+    each.map(|text| Resumed::parse(text.get(), limits))
+        .collect()
+}
+
+impl Resumed {
+    /// Reads one of a list of subscriptions.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidSubscriptions`] where it is no object.
+    pub(crate) fn parse(text: &str, limits: &MessageLimits) -> Result<Self, ErrorCode> {
+        let found = members(text, &["requestId", "room", "since"]);
         let Ok(Members::Object([request_id, room, since])) = found else {
-            return Err(invalid);
+            return Err(ErrorCode::InvalidSubscriptions);
         };
         let name = request_id.map(|text| RequestId::parse(text, limits.request_id_bytes));
-        Ok(Resumed {
+        Ok(Self {
             request_id: required(name),
             room: parse_room(room, limits),
             since: parse_since(since),
         })
-    });
-    resumed.collect()
+    }
+
+    /// A subscription to a room without more, under a number.
+    pub(crate) fn numbered(number: usize, room: &str, limits: &MessageLimits) -> Self {
+        Self {
+            request_id: Ok(number.into()),
+            room: parse_room(Some(room), limits),
+            since: Ok(None),
+        }
+    }
+}
+
+impl From<usize> for RequestId {
+    fn from(number: usize) -> Self {
+        Self(itoa::Buffer::new().format(number).into())
+    }
 }
 
 /// The name of a request that must have one.

@@ -29,6 +29,7 @@ enum Why {
     Idle,
     Restart,
     Gap,
+    MaxAge,
     Backend,
     Overloaded,
     SlowConsumer,
@@ -52,6 +53,8 @@ impl Close {
     pub const RESTART: Self = Self::new(Why::Restart);
     /// The node may have missed publications: reconnect, subscribe and fetch again. 1012 `gap`.
     pub const GAP: Self = Self::new(Why::Gap);
+    /// The stream is as old as one may be: open another one. 1012 `max-age`.
+    pub const MAX_AGE: Self = Self::new(Why::MaxAge);
     /// The API gave no usable answer. 1013 `backend`.
     pub const BACKEND: Self = Self::new(Why::Backend);
     /// The node is overloaded. 1013 `overloaded`.
@@ -79,11 +82,12 @@ impl Close {
     pub const AUTHENTICATE: Self = Self::new(Why::Authenticate);
 
     /// Every reason, for tests and documents.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NORMAL,
         Self::IDLE,
         Self::RESTART,
         Self::GAP,
+        Self::MAX_AGE,
         Self::BACKEND,
         Self::OVERLOADED,
         Self::SLOW_CONSUMER,
@@ -117,7 +121,7 @@ impl Close {
     pub const fn code(self) -> u16 {
         match self.why {
             Why::Normal | Why::Idle => 1000,
-            Why::Restart | Why::Gap => 1012,
+            Why::Restart | Why::Gap | Why::MaxAge => 1012,
             Why::Backend | Why::Overloaded => 1013,
             Why::SlowConsumer => 4000,
             Why::NoPong => 4001,
@@ -139,6 +143,7 @@ impl Close {
             Why::Idle => "idle",
             Why::Restart => "restart",
             Why::Gap => "gap",
+            Why::MaxAge => "max-age",
             Why::Backend => "backend",
             Why::Overloaded => "overloaded",
             Why::SlowConsumer => "slow-consumer",
@@ -212,6 +217,7 @@ mod tests {
             (1000, "idle", Advice::AsYouLike),
             (1012, "restart", Advice::Soon),
             (1012, "gap", Advice::Soon),
+            (1012, "max-age", Advice::Soon),
             (1013, "backend", Advice::Later),
             (1013, "overloaded", Advice::Later),
             (4000, "slow-consumer", Advice::Soon),

@@ -21,6 +21,7 @@ pub mod record;
 pub mod room;
 pub mod saved;
 pub mod server;
+pub mod stream;
 pub mod subprotocol;
 pub mod tenant;
 pub mod ticket;

@@ -1,5 +1,6 @@
 //! Messages of the gateway. The spelling, spaces included, is that of the Python original.
 
+mod recovery;
 mod resumption;
 
 use std::fmt::Write;
@@ -10,6 +11,7 @@ use crate::cursor::{Cursor, CursorText, Part};
 use crate::labels;
 use crate::room::Room;
 
+pub use crate::server::recovery::{NotRecovered, Recovery, Refused, put_recovered, put_refused};
 pub use crate::server::resumption::Resumption;
 
 /// The answer to `ping`.
@@ -63,81 +65,6 @@ pub fn pong(
     resumption.put(&mut text);
     text.push(b'}');
     text
-}
-
-crate::labels! {
-    /// Why a client is not sent what it missed: it has to fetch.
-    pub enum NotRecovered {
-        /// The cursor is of another epoch of the log.
-        Epoch = "epoch",
-        /// Some of it is no longer known.
-        Age = "age",
-        /// The same: its tenant has more in the window than it may.
-        Trimmed = "trimmed",
-        /// The cursor is of an entry that does not exist.
-        Ahead = "ahead",
-        /// It is so much that fetching is cheaper.
-        TooMuch = "too-much",
-        /// The client's permissions may have changed meanwhile.
-        Permissions = "permissions",
-        /// The gateway does not offer it.
-        Off = "off",
-    }
-}
-
-/// The answer to a request that was to recover publications.
-#[derive(Clone, Debug)]
-pub struct Recovery<'a> {
-    /// The name of the request.
-    pub request_id: &'a RequestId,
-    /// How many publications follow, before all others.
-    pub replayed: Result<usize, NotRecovered>,
-    /// How far the client has been sent everything, if it may keep that.
-    pub cursor: Option<Cursor>,
-    /// The subscriptions of a `resume` that were refused.
-    pub refused: &'a [(Option<RequestId>, ErrorCode)],
-}
-
-impl Recovery<'_> {
-    /// Its text.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        let request_id = self.request_id.as_json();
-        let mut text = format!(r#"{{"code": "success", "requestId": {request_id}"#);
-        let mut put = |part: std::fmt::Arguments<'_>| {
-            text.write_fmt(part)
-                .expect("writing to a String cannot fail");
-        };
-        match self.replayed {
-            Ok(replayed) => put(format_args!(
-                r#", "recovered": true, "replayed": {replayed}"#
-            )),
-            Err(reason) => {
-                let reason = reason.as_str();
-                put(format_args!(
-                    r#", "recovered": false, "reason": "{reason}""#
-                ));
-            }
-        }
-        if let Some(cursor) = self.cursor {
-            put(format_args!(r#", "cursor": "{cursor}""#));
-        }
-        for (index, (name, code)) in self.refused.iter().enumerate() {
-            put(format_args!(
-                "{}{{",
-                if index == 0 { ", \"refused\": [" } else { ", " }
-            ));
-            if let Some(name) = name {
-                put(format_args!(r#""requestId": {}, "#, name.as_json()));
-            }
-            put(format_args!(r#""message": "{}"}}"#, code.as_str()));
-        }
-        if !self.refused.is_empty() {
-            put(format_args!("]"));
-        }
-        put(format_args!("}}"));
-        text
-    }
 }
 
 /// How long the messages of a client may be that is told nothing else, in bytes.

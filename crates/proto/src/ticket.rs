@@ -225,6 +225,12 @@ impl ResumeOffer {
         Some(Self(text.ok()?.into()))
     }
 
+    /// The same of its own text, which needs no encoding in JSON.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        (text.len() <= OFFER_BYTES_MAX / 4 * 3).then(|| Self(text.into()))
+    }
+
     /// The texts of the ticket and of the cursor, the cursor, and the text of the proof.
     #[must_use]
     pub fn parts(&self) -> Option<(&str, &str, Cursor, &str)> {

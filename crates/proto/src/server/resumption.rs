@@ -11,7 +11,7 @@ pub struct Resumption {
 
 impl Resumption {
     /// Appends it, as members of an object.
-    pub(super) fn put(&self, text: &mut Vec<u8>) {
+    pub(crate) fn put(&self, text: &mut Vec<u8>) {
         for (name, value) in [("ticket", &self.ticket), ("proof", &self.proof)] {
             if let Some(value) = value {
                 text.extend_from_slice(format!(r#", "{name}": "{value}""#).as_bytes());

@@ -167,7 +167,7 @@ fn cursors_are_members_at_the_end() {
             refused,
         };
         let expected = format!(r#"{{"code": "success", "requestId": "a", {expected}"#);
-        assert_eq!(recovery.to_json(), expected);
+        assert_eq!(recovery.to_json(), expected.as_bytes());
     }
     let part: Cursor = "k3f9ab-1742-aB3x.AAAAAQ".parse().unwrap();
     let (text, tail) = (CursorText::from(cursor), publish_tail("7"));
