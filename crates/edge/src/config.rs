@@ -38,7 +38,11 @@ pub struct PublicConfig {
     pub websocket_path: String,
     /// Whether `GET /` is answered with 200, for load balancers.
     pub root_health: bool,
-    /// Which origins may open a websocket.
+    /// Whether clients may open event streams.
+    pub sse: bool,
+    /// Whether clients may use long polls.
+    pub poll: bool,
+    /// Which origins may open a websocket or a stream.
     pub origins: Origins,
     /// Networks of trusted reverse proxies.
     pub trusted_proxies: TrustedProxies,
@@ -53,6 +57,8 @@ impl Default for PublicConfig {
         Self {
             websocket_path: "/ws/".to_owned(),
             root_health: false,
+            sse: false,
+            poll: false,
             origins: Origins::default(),
             trusted_proxies: TrustedProxies::default(),
             x_forwarded_for: false,

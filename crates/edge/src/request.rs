@@ -35,10 +35,14 @@ pub struct RequestFacts {
     pub authenticate: bool,
     /// The client accepts unsolicited messages.
     pub events: bool,
-    /// The resume ticket that was offered as a subprotocol, beside ours.
+    /// The resume ticket that was offered, as a subprotocol beside ours or in the request.
     pub resume: Option<ResumeOffer>,
-    /// Value of `Sec-WebSocket-Accept`.
-    accept: HeaderValue,
+    /// The client can use resume tickets.
+    pub gets_tickets: bool,
+    /// The hooks report the client.
+    pub is_reported: bool,
+    /// Value of `Sec-WebSocket-Accept`; empty for a client over HTTP.
+    pub(crate) accept: HeaderValue,
 }
 
 impl RequestFacts {
@@ -75,6 +79,8 @@ impl RequestFacts {
             authenticate: offer.authenticate,
             events: offer.events,
             resume: offer.resume.filter(|_| offer.subprotocol.is_some()),
+            gets_tickets: offer.subprotocol.is_some(),
+            is_reported: true,
             accept,
         })
     }

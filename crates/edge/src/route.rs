@@ -4,12 +4,15 @@ use http::{Request, Response, StatusCode, header};
 
 use crate::config::PublicConfig;
 use crate::respond::{self, Body};
+use crate::stream::Endpoint;
 
 /// The resource that is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// The path of the websocket.
     Websocket,
+    /// A path beside it, for clients over HTTP.
+    Stream(Endpoint),
     /// `/health`.
     Health,
     /// `/`, where load balancers may send health checks.
@@ -33,9 +36,33 @@ impl Route {
             _ if is_websocket(path, config) => Self::Websocket,
             "/health" => Self::Health,
             _ if is_tenants(path) => Self::Websocket,
-            _ => Self::Nothing,
+            _ => match stream(path, config, is_tenants) {
+                Some((endpoint, _)) => Self::Stream(endpoint),
+                None => Self::Nothing,
+            },
         }
     }
+}
+
+/// What is served for clients over HTTP at a path, and the path of the websocket that belongs to it:
+/// beside `/app/ws/` there is `/app/sse/`, and below any other one.
+pub fn stream(
+    path: &str,
+    config: &PublicConfig,
+    is_tenants: impl Fn(&str) -> bool,
+) -> Option<(Endpoint, String)> {
+    let plain = path.strip_suffix('/').unwrap_or(path);
+    let (prefix, segment) = plain.rsplit_once('/')?;
+    let mut endpoints = Endpoint::ALL.into_iter();
+    let endpoint = endpoints.find(|endpoint| endpoint.segment() == segment)?;
+    let is_enabled = match endpoint {
+        Endpoint::Stream => config.sse,
+        Endpoint::Poll => config.poll,
+    };
+    let paths = [format!("{prefix}/ws/"), format!("{prefix}/")];
+    let is_served = |path: &String| is_websocket(path, config) || is_tenants(path);
+    let websocket = paths.into_iter().find(is_served)?;
+    is_enabled.then_some((endpoint, websocket))
 }
 
 /// Whether this is the path of the websocket of all tenants, which none of them can have for itself.
@@ -134,6 +161,46 @@ mod tests {
                 assert_eq!(found, expected, "{path} {configured}");
             }
         }
+    }
+
+    #[test]
+    fn streams_are_beside_the_websocket() {
+        let found = |path: &str, websocket_path: &str, sse: bool| {
+            let config = PublicConfig {
+                websocket_path: websocket_path.to_owned(),
+                sse,
+                poll: true,
+                ..PublicConfig::default()
+            };
+            let is_tenants = |path: &str| matches!(path, "/t/acme/ws/" | "/live/");
+            stream(path, &config, is_tenants)
+        };
+        let (sse, poll) = (Endpoint::Stream, Endpoint::Poll);
+        for (path, websocket_path, expected) in [
+            ("/sse/", "/ws/", Some((sse, "/ws/"))),
+            ("/sse", "/ws/", Some((sse, "/ws/"))),
+            ("/poll/", "/ws", Some((poll, "/ws/"))),
+            ("/sse//", "/ws/", None),
+            ("/SSE/", "/ws/", None),
+            ("sse", "/ws/", None),
+            ("/app/sse/", "/ws/", None),
+            ("/app/sse/", "/app/ws/", Some((sse, "/app/ws/"))),
+            ("/sse/", "/app/ws/", None),
+            ("/sse/", "/", Some((sse, "/"))),
+            ("/app/live/poll/", "/app/live/", Some((poll, "/app/live/"))),
+            ("/t/acme/sse/", "/ws/", Some((sse, "/t/acme/ws/"))),
+            ("/live/sse/", "/ws/", Some((sse, "/live/"))),
+            ("/t/other/sse/", "/ws/", None),
+        ] {
+            let expected = expected.map(|(endpoint, path)| (endpoint, path.to_owned()));
+            assert_eq!(
+                found(path, websocket_path, true),
+                expected,
+                "{path} {websocket_path}"
+            );
+        }
+        assert_eq!(found("/sse/", "/ws/", false), None);
+        assert!(found("/poll/", "/ws/", false).is_some());
     }
 
     #[test]

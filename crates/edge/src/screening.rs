@@ -10,6 +10,7 @@ use tokio::io::AsyncRead;
 use crate::address::{self, Arrival, Client, Found, Peer};
 use crate::config::PublicConfig;
 use crate::origin::{Foreign, Origins, OriginsWritten};
+use crate::page::{Page, PageError};
 use crate::proxy_protocol::{self, Source};
 use crate::rejection::{HandshakeError, Rejection};
 use crate::respond;
@@ -65,6 +66,48 @@ pub(crate) fn check(
     origins: &Origins,
     throttles: &Throttles,
 ) -> Result<Found, Rejection> {
+    let found = find(headers, arrival, config, throttles);
+    match origins.check(headers, found.from_proxy) {
+        Ok(()) => Ok(found),
+        Err(foreign) => {
+            let refused = (found.client, &foreign, "websocket");
+            Err(refuse_origin(origins, headers, refused, throttles))
+        }
+    }
+}
+
+/// The same for a request over HTTP. Also returns which page may read the answer.
+///
+/// # Errors
+/// If the page may not ask, which is logged.
+pub fn check_page(
+    headers: &mut HeaderMap,
+    arrival: Arrival,
+    config: &PublicConfig,
+    origins: &Origins,
+    throttles: &Throttles,
+) -> Result<(Found, Page), Rejection> {
+    let found = find(headers, arrival, config, throttles);
+    let sentence = match Page::check(headers, origins, found.from_proxy) {
+        Ok(page) => return Ok((found, page)),
+        Err(PageError::Foreign(foreign)) => {
+            let refused = (found.client, &foreign, "stream");
+            return Err(refuse_origin(origins, headers, refused, throttles));
+        }
+        Err(PageError::CrossSite) => "This is not for elements of pages of other sites.",
+        Err(PageError::Element) => "This is for scripts: use EventSource or fetch.",
+    };
+    let response = respond::text(StatusCode::FORBIDDEN, sentence);
+    Err(Rejection::new(HandshakeError::Origin, response))
+}
+
+/// Determines the client's address. The headers then contain no untrusted one.
+fn find(
+    headers: &mut HeaderMap,
+    arrival: Arrival,
+    config: &PublicConfig,
+    throttles: &Throttles,
+) -> Found {
     let found = address::find(
         headers,
         arrival,
@@ -80,24 +123,14 @@ pub(crate) fn check(
             "ignoring an invalid X-Real-IP or X-Forwarded-For from a trusted proxy"
         );
     }
-    match origins.check(headers, found.from_proxy) {
-        Ok(()) => Ok(found),
-        Err(foreign) => Err(refuse_origin(
-            origins,
-            headers,
-            found.client,
-            &foreign,
-            throttles,
-        )),
-    }
+    found
 }
 
-/// Rejects a page that may not open a websocket here.
+/// Rejects a page that may not open a websocket or a stream here.
 fn refuse_origin(
     origins: &Origins,
     headers: &HeaderMap,
-    client: Client,
-    foreign: &Foreign,
+    (client, foreign, kind): (Client, &Foreign, &str),
     throttles: &Throttles,
 ) -> Rejection {
     let is_of_tenant = matches!(origins.written, OriginsWritten::Tenant { .. });
@@ -111,7 +144,7 @@ fn refuse_origin(
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
         let remedy = remedy_for(foreign, is_of_tenant, |page| origins.change_for(page));
-        tracing::warn!(%client, host, suppressed, "refused a websocket with {what}. {remedy}");
+        tracing::warn!(%client, host, suppressed, "refused a {kind} with {what}. {remedy}");
     }
     // The response reveals neither which other origins are allowed nor the name of a tenant, which is
     // not in the address of every page.
@@ -124,7 +157,7 @@ fn refuse_origin(
     };
     let add = |page: &str| format!("add \"{page}\" to {place}");
     let remedy = remedy_for(foreign, is_of_tenant, add);
-    let sentence = format!("This gateway serves no websocket with {what}. {remedy}");
+    let sentence = format!("This gateway serves no {kind} with {what}. {remedy}");
     let response = respond::text(StatusCode::FORBIDDEN, sentence);
     Rejection::new(HandshakeError::Origin, response)
 }
