@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod select;
 pub mod shard;
 pub mod stats;
+pub mod stream;
 pub mod tally;
 pub mod who;
 pub mod window;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ht_frame::Deflater;
 use ht_proto::cursor::{Check, Cursor, CursorText};
 use ht_proto::entry::{Epoch, Position, TenantId};
-use ht_proto::{room::Room, server, trigger::SHARED_MIN};
+use ht_proto::{room::Room, server, stream, trigger::SHARED_MIN};
 
 use crate::body::Body;
 use crate::stats::Stats;
@@ -31,6 +31,8 @@ pub struct Publication {
     cursor_text: OnceLock<CursorText>,
     /// Its message but for the end, which differs between subscriptions.
     head: OnceLock<Body>,
+    /// The head on one line, for streams; none where it is that already. Boxed, because few are not.
+    line: OnceLock<Option<Box<Body>>>,
     /// The head, compressed; none where that is no gain. A shard that needs it while another one
     /// compresses it blocks, which is shorter than compressing it twice.
     deflated: OnceLock<Option<Body>>,
@@ -80,6 +82,7 @@ impl Publication {
             data,
             cursor_text: OnceLock::new(),
             head: OnceLock::new(),
+            line: OnceLock::new(),
             deflated: OnceLock::new(),
         }
     }
@@ -113,7 +116,13 @@ impl Publication {
         // Of long data the rest of its body may be kept with it.
         let data = self.data.len() * if self.data.len() < SHARED_MIN { 1 } else { 2 };
         let rooms = self.rooms.iter().map(Room::memory).sum::<usize>();
-        size_of::<Self>() + ALLOCATIONS + data + rooms + 2 * self.head_len()
+        // Plain, compressed, and on one line where it is not that already.
+        let heads = if stream::has_line_breaks(&self.data) {
+            3
+        } else {
+            2
+        };
+        size_of::<Self>() + ALLOCATIONS + data + rooms + heads * self.head_len()
     }
 
     /// The text of its cursor.
@@ -141,6 +150,15 @@ impl Publication {
             let head = server::publish_head(&self.data);
             head.into_boxed_slice().into()
         })
+    }
+
+    /// Its message but for the end, without line breaks.
+    pub(crate) fn line(&self) -> &Body {
+        let line = self.line.get_or_init(|| {
+            let line = stream::line_of(self.head())?;
+            Some(Box::new(line.into_boxed_slice().into()))
+        });
+        line.as_deref().unwrap_or_else(|| self.head())
     }
 
     /// The head compressed, if that makes it smaller. Counts the one run of `deflater`.

@@ -14,8 +14,9 @@ use crate::peer::{Peer, Sent};
 use crate::rate::Rate;
 use crate::registry::Own;
 use crate::select::GroupId;
+use crate::stream::Opening;
 use crate::timer::{Link, NONE};
-use crate::transport::{Transport, WebSocket};
+use crate::transport::{EventStream, Transport, WebSocket};
 use crate::welcome::Handshake;
 
 /// The whole state of a connection. While it is idle it owns no buffer.
@@ -162,6 +163,19 @@ impl<P: Peer> Session<P> {
             inflated: Rate::default(),
             outbox: None,
         }
+    }
+
+    /// The same over HTTP, with this request.
+    pub(crate) fn over_http(self, opening: Opening) -> Self {
+        Self {
+            transport: Transport::EventStream(Box::new(EventStream::new(opening))),
+            ..self
+        }
+    }
+
+    /// A number that no two sessions have in common, other than by chance.
+    pub(crate) fn random(&self) -> u64 {
+        self.id.as_u64_pair().1
     }
 
     /// Sends bytes after all that were sent before; what the socket does not accept is queued. The

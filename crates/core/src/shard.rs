@@ -29,9 +29,11 @@ mod resume;
 mod rights;
 mod selection;
 mod settings;
+mod streams;
 mod tenants;
 mod terms;
 mod tickets;
+mod timeouts;
 mod tokens;
 mod waiting;
 mod websocket;
@@ -47,12 +49,12 @@ use crate::budget::{Budget, Phase, SLICE};
 use crate::connection::ConnectionId;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
-use crate::peer::{Eviction, Peer};
+use crate::peer::Peer;
 use crate::recent;
 use crate::registry::Registry;
 use crate::select::Directory;
 use crate::session::{Session, Stage};
-use crate::sessions::{Sessions, Waiting};
+use crate::sessions::Sessions;
 use crate::shard::behind::Behind;
 use crate::shard::ending::{CLOSING, Leaving};
 use crate::shard::fan_out::Lanes;
@@ -60,6 +62,7 @@ use crate::shard::gap::Gaps;
 use crate::shard::hold::Holds;
 use crate::shard::lag::Lag;
 use crate::shard::postponed::Postponed;
+use crate::shard::streams::Streams;
 use crate::shard::terms::Terms;
 use crate::stats::Stats;
 use crate::tally::{Tallies, Tally};
@@ -71,15 +74,12 @@ pub use crate::shard::authentication::{FIRST_MESSAGE_BYTES_MAX, Output};
 pub use crate::shard::gap::{Gap, Wave};
 pub use crate::shard::selection::Search;
 pub use crate::shard::settings::{
-    Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, Settings,
+    Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, Settings, StreamSettings,
 };
 pub use crate::welcome::{Admission, Handshake, Welcome};
 
 /// How long a refused client has to read the reason, in ms.
 const REFUSED: u64 = 100;
-
-/// Connections that are ended in one [`Shard::tick`].
-const TICK: usize = 256;
 
 /// The connections of one thread.
 #[derive(Debug)]
@@ -94,6 +94,7 @@ pub struct Shard<P> {
     asked: Queue,
     outputs: VecDeque<Output>,
     idle: Queue,
+    streams: Streams,
     refused: Queue,
     closing: Queue,
     /// Those with an outbox, by its last progress.
@@ -146,6 +147,7 @@ impl<P: Peer> Shard<P> {
             asked: Queue::new(0),
             outputs: VecDeque::new(),
             idle: Queue::new(settings.idle_timeout),
+            streams: Streams::new(settings.streams.max_age),
             refused: Queue::new(REFUSED),
             closing: Queue::new(CLOSING),
             waiting: Queue::new(settings.outbox_age),
@@ -185,6 +187,7 @@ impl<P: Peer> Shard<P> {
     pub fn reconfigure(&mut self, settings: Settings, now: u64) {
         self.awaiting.set_limit(settings.first_frame_timeout);
         self.idle.set_limit(settings.idle_timeout);
+        self.streams.set_max_age(settings.streams.max_age);
         self.waiting.set_limit(settings.outbox_age);
         self.unfinished.set_timeout(settings.limits.message_timeout);
         let KeepaliveSettings { interval, timeout } = settings.keepalive;
@@ -270,13 +273,16 @@ impl<P: Peer> Shard<P> {
     pub fn open(
         &mut self,
         peer: P,
-        welcome: Welcome,
+        mut welcome: Welcome,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> SessionKey {
         let key = self.next_key();
         // The answer determines the next stage at once.
         let stage = Stage::Refused(Close::NORMAL);
-        let session = Session::new(peer, welcome.handshake(), stage);
+        let mut session = Session::new(peer, welcome.handshake(), stage);
+        if let Some(opening) = welcome.stream.take() {
+            session = session.over_http(*opening);
+        }
         self.sessions.insert(session);
         self.welcome(key, welcome, turn);
         key
@@ -287,74 +293,6 @@ impl<P: Peer> Shard<P> {
         if let Some(id) = self.sessions.find(key) {
             self.remove(id, turn);
         }
-    }
-
-    /// Does what is due by now, or as much of it as the budget allows: then it is due again.
-    pub fn tick(&mut self, turn: &mut Turn<'_, impl World<P>>) {
-        self.relieve(turn);
-        self.relieve_accounts(turn);
-        self.look_at_log(turn.now);
-        self.lanes.sweep(turn.now);
-        for _ in 0..TICK {
-            if self.budget.is_spent() {
-                return;
-            }
-            if let Some(id) = self.idle.expired(&mut self.sessions, turn.now) {
-                self.stats.idle_timeouts += 1;
-                self.leave(ConnectionId(id), Close::IDLE, turn);
-            } else if let Some(id) = self.awaiting.expired(&mut self.sessions, turn.now) {
-                self.token_is_late(ConnectionId(id), turn);
-            } else if let Some(id) = self.refused.expired(&mut self.sessions, turn.now)
-                && let Stage::Refused(close) = self.sessions[id as usize].stage
-            {
-                self.close(ConnectionId(id), close, turn);
-            } else if let Some(key) = self.terms.expired(turn.now) {
-                self.term_is_due(key, turn);
-            } else if let Some(id) = self.closing.expired(&mut self.sessions, turn.now) {
-                self.closed(ConnectionId(id), turn);
-            } else if let Some(id) = self.late(turn.now) {
-                self.evict(ConnectionId(id), Eviction::OutboxAge, turn);
-            } else if let Some(id) = self.unfinished.expired(turn.now) {
-                self.evict_holder(id, Eviction::MessageTimeout, turn);
-            } else if let Some(id) = self.keepalive.unanswered(turn.now) {
-                self.give_up(ConnectionId(id), turn);
-            } else if let Some(id) = self.keepalive.silent(turn.now) {
-                self.ask(ConnectionId(id), turn);
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// When [`Self::tick`] is due next.
-    pub fn deadline(&mut self) -> Option<u64> {
-        let Self {
-            awaiting,
-            idle,
-            refused,
-            closing,
-            waiting,
-            keepalive,
-            unfinished,
-            sessions,
-            terms,
-            lag,
-            lanes,
-            ..
-        } = self;
-        let late = waiting.deadline(&mut Waiting(sessions));
-        [&*awaiting, idle, refused, closing]
-            .iter()
-            .filter_map(|queue| queue.deadline(sessions))
-            .chain(late)
-            .chain(keepalive.deadline())
-            .chain(unfinished.deadline())
-            .chain(terms.deadline())
-            .chain(lag.deadline())
-            .chain(lanes.deadline())
-            // It is handed over within a moment, and nothing announces that.
-            .chain((lanes.unhanded != 0).then_some(0))
-            .min()
     }
 
     /// The tenant of a session; where it is not admitted any of them.

@@ -143,6 +143,8 @@ stats! {
     Gauge rooms, "Rooms with at least one subscriber";
     Gauge subscriptions, "Subscriptions";
     Gauge queued, "Publish frames queued for slow consumers";
+    Gauge streams, "Open connections that are event streams";
+    Gauge polls, "Long polls that wait for a message";
     Counter admitted, "Connections that were admitted";
     Counter refused, "Clients that were refused, or could not be checked";
     Counter messages, "Messages of clients, valid or not";

@@ -13,6 +13,7 @@ use crate::budget::cost;
 use crate::command::{Action, Command, Ending};
 use crate::grant::GrantSet;
 use crate::select::{Candidate, Tested};
+use crate::stream::Opening;
 use crate::who::Who;
 
 /// The initial state of a connection.
@@ -50,6 +51,8 @@ pub struct Welcome {
     pub deflate: Option<PerMessageDeflate>,
     /// The subprotocol that the handshake selected.
     pub subprotocol: Option<Subprotocol>,
+    /// What the client asks for over HTTP; none: it has a WebSocket.
+    pub stream: Option<Box<Opening>>,
 }
 
 /// Options that a handshake negotiated with a client.

@@ -19,6 +19,7 @@ const PERMITTED: [&str; 17] = [
     "ht-pages",
     "ht-proto",
     "itoa",
+    "percent-encoding",
     "serde",
     "serde_json",
     "simdutf8",

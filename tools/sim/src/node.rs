@@ -23,7 +23,7 @@ use ht_core::index::Matching;
 use ht_core::limits::Limits;
 use ht_core::outbox::Outboxes;
 use ht_core::shard::{
-    Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, Settings,
+    Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, Settings, StreamSettings,
 };
 use ht_core::window::{Beginning, Reader, WindowLimits};
 use ht_overload::{CallGuard, CallId, CallTime, RecheckId, Rechecks, WaiterId};
@@ -392,6 +392,7 @@ fn settings(
             ..PermissionSettings::default()
         },
         recovery: RecoverySettings::default(),
+        streams: StreamSettings::default(),
         window: Reader::default(),
     }
 }

@@ -13,7 +13,7 @@ use ht_core::peer::{Eviction, Peer, Sent};
 use ht_core::publication::Publication;
 use ht_core::shard::{
     Admission, Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, SessionKey,
-    Settings, Shard, Welcome,
+    Settings, Shard, StreamSettings, Welcome,
 };
 use ht_core::stats::Stats;
 use ht_core::who::Who;
@@ -92,6 +92,7 @@ pub fn settings() -> Settings {
         compression: Compression::default(),
         permissions: PermissionSettings::default(),
         recovery: RecoverySettings::default(),
+        streams: StreamSettings::default(),
         window: Reader::default(),
     }
 }
@@ -153,6 +154,7 @@ fn open_with(
         events: false,
         deflate,
         subprotocol,
+        stream: None,
     };
     shard.open(Sink, welcome, &mut Turn::new(0, &mut Nothing))
 }

@@ -35,7 +35,8 @@ impl<P: Peer> Shard<P> {
     /// Schedules a ping for every admitted connection from now on.
     pub(super) fn ask_all(&mut self, now: u64) {
         for (key, session) in self.sessions.iter() {
-            if matches!(session.stage, Stage::Open { .. }) {
+            let is_stream = session.transport.stream().is_some();
+            if matches!(session.stage, Stage::Open { .. }) && !is_stream {
                 let id = u32::try_from(key).expect("keys were given as u32");
                 self.keepalive.enter(id, now);
             }

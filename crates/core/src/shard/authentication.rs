@@ -247,7 +247,7 @@ impl<P: Peer> Shard<P> {
         turn.world
             .authentication_ended(self.sessions.key(id.0), end);
         let transport = &mut self.sessions[id.index()].transport;
-        let kept = transport.kept_bytes();
+        let kept = transport.unfinished_bytes();
         if end == AuthenticationEnd::Invalid {
             // The client's further input is ignored.
             transport.forget_input();

@@ -39,6 +39,14 @@ pub(super) enum Paused {
 }
 
 impl Behind {
+    /// Nothing was read, and this is to be done.
+    pub(super) fn paused(key: SessionKey, paused: Paused) -> Self {
+        Self {
+            paused: Some(paused),
+            ..Self::new(key, Vec::new())
+        }
+    }
+
     /// These bytes were read, and nothing of them was processed.
     pub(super) fn new(key: SessionKey, bytes: Vec<u8>) -> Self {
         Self {

@@ -195,6 +195,11 @@ impl<P: Peer> Shard<P> {
         if self.sessions[id.index()].outbox.is_some() {
             self.waits(id, turn);
         }
+        if self.is_full_poll(id) {
+            // The rest is left to the next one.
+            self.list_poll(key);
+            return true;
+        }
         let reached = match result {
             Ok(reached) => reached,
             Err(broken) => {
@@ -284,20 +289,13 @@ impl<P: Peer> Shard<P> {
                 .map(|_| replay.map_or(Floor::at(0), |replay| replay.heard)),
         };
         tallies.enter(tenant, stats);
-        let mut writer = Writer {
-            session,
-            bounds,
-            scratch: std::mem::take(scratch),
-            gathered: 0,
-            bytes: 0,
-            stats,
-        };
+        let mut writer = Writer::new(session, bounds, std::mem::take(scratch), stats);
         let (mut examined, mut messages, mut hits) = (0, 0, Vec::new());
         let wanted_rooms = wanted.as_ref().map_or(0, Wanted::len);
         budget.spend(cost::want(wanted_rooms));
         let mut reached = Ok(Reached::End);
         for step in view.steps_after(*upto, wanted.as_ref()) {
-            if *upto >= until {
+            if *upto >= until || writer.is_full() {
                 break;
             }
             if examined >= ENTRIES || writer.bytes >= BYTES || (examined > 0 && budget.is_spent()) {

@@ -77,20 +77,21 @@ impl Sender<'_> {
         sent: &mut usize,
     ) -> Result<(), Broken> {
         let (_, tail) = self.registry.receiver(hit);
-        let part = match next {
-            Next::None => None,
-            Next::Other(part) => Some(part),
-            Next::Same => {
-                *sent += 1;
-                return writer.publish(publication, tail, self.compression, self.deflater);
-            }
-        };
-        *sent += 1;
         let part_of = || self.registry.part(hit);
         let is_told = |floor: Floor| floor.is_below(publication.position, part_of);
-        if !self.cursors.is_some_and(is_told) {
-            return writer.publish(publication, tail, self.compression, self.deflater);
+        let part = match next {
+            Next::None => Some(None),
+            Next::Other(part) => Some(Some(part)),
+            Next::Same => None,
+        };
+        let part = part.filter(|_| self.cursors.is_some_and(is_told));
+        *sent += 1;
+        if writer.session.transport.stream().is_some() {
+            return writer.publish_event(publication, tail, part, self.tail);
         }
+        let Some(part) = part else {
+            return writer.publish(publication, tail, self.compression, self.deflater);
+        };
         self.tail.clear();
         server::put_publish_tail(self.tail, tail, publication.cursor_text(), part);
         writer.publish(publication, self.tail, self.compression, self.deflater)
@@ -243,14 +244,7 @@ impl<P: Peer> Shard<P> {
         let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
         let Pending { first, last } = std::mem::replace(&mut session.pending, Pending::EMPTY);
         tallies.enter(fan_out.tenant, stats);
-        let mut writer = Writer {
-            session,
-            bounds,
-            scratch: std::mem::take(scratch),
-            gathered: 0,
-            bytes: 0,
-            stats,
-        };
+        let mut writer = Writer::new(session, bounds, std::mem::take(scratch), stats);
         let mut sender = Sender {
             registry,
             compression: &settings.compression,
@@ -286,6 +280,9 @@ impl<P: Peer> Shard<P> {
             }
             if waits {
                 self.waits(id, turn);
+            }
+            if self.is_stream(id) {
+                self.list_poll(self.sessions.key(id.0));
             }
         }
         bytes

@@ -37,13 +37,13 @@ pub(super) struct Leaving {
 
 impl<P: Peer> Shard<P> {
     /// Closes up to `count` admitted connections, each after its earlier publications; the
-    /// longest-idle clients first. Fewer where the budget is spent, but one at least.
+    /// longest-idle clients first, and streams after them. Fewer where the budget is spent, but one at least.
     pub fn close_some(&mut self, count: usize, close: Close, turn: &mut Turn<'_, impl World<P>>) {
         for closed in 0..count {
             if closed > 0 && self.budget.is_spent() {
                 return;
             }
-            let Some(id) = self.idle.first() else {
+            let Some(id) = self.idle.first().or(self.streams.first()) else {
                 return;
             };
             self.leave(ConnectionId(id), close, turn);
@@ -106,18 +106,29 @@ impl<P: Peer> Shard<P> {
         reason: &str,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
-        self.retire(id, false, turn);
-        let mut frame = Vec::new();
-        let transport = &self.sessions[id.index()].transport;
-        transport.put_close(&mut frame, code, reason);
+        // The end of a stream is not answered.
+        let is_stream = self.is_stream(id);
+        if is_stream && self.answer_gathered(id, turn) {
+            return;
+        }
+        self.retire(id, is_stream, turn);
+        let frame = self.close_text(id, code, reason);
         self.send_close(id, frame, turn);
+        if is_stream {
+            self.shut_down_if_done(id);
+        }
     }
 
     /// The close frame for this reason.
     pub(super) fn close_message(&self, id: ConnectionId, close: Close) -> Vec<u8> {
+        self.close_text(id, close.code(), &close.reason())
+    }
+
+    fn close_text(&self, id: ConnectionId, code: u16, reason: &str) -> Vec<u8> {
         let mut message = Vec::new();
-        let transport = &self.sessions[id.index()].transport;
-        transport.put_close(&mut message, close.code(), &close.reason());
+        let session = &self.sessions[id.index()];
+        let transport = &session.transport;
+        transport.put_close(&mut message, code, reason, session.random());
         message
     }
 
@@ -268,8 +279,12 @@ impl<P: Peer> Shard<P> {
                 let sessions = &self.sessions;
                 self.directory
                     .leave(id.0, group, |slot| id_of(sessions, slot));
-                self.idle.remove(&mut self.sessions, id.0);
-                self.keepalive.leave(id.0);
+                if self.is_stream(id) {
+                    self.leave_stream(id);
+                } else {
+                    self.idle.remove(&mut self.sessions, id.0);
+                    self.keepalive.leave(id.0);
+                }
                 let is_newcomer = self.forget_hold(id);
                 self.forget_postponed(id);
                 let session = &mut self.sessions[id.index()];

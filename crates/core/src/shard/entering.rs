@@ -155,6 +155,9 @@ impl<P: Peer> Shard<P> {
         self.stats.admitted += 1;
         let peer = &mut self.sessions[id.index()].peer;
         turn.world.hook(Hook::Connect, peer, turn.now);
+        if self.is_stream(id) {
+            return self.greet_stream(id, message, resumed, turn);
+        }
         let message = self.first_message(id, message, resumed, turn);
         self.send_first(id, &message, turn);
     }
@@ -180,13 +183,17 @@ impl<P: Peer> Shard<P> {
     ) {
         let (close, at_once) = match admission {
             Admission::Admitted(_) => return,
+            // What it sends is meaningless, and nothing is to be read from it.
+            Admission::Refused(close) if self.is_stream(id) => (*close, Some((*close).into())),
             Admission::Refused(close) => (*close, None),
             Admission::TurnedAway(close) => (*close, Some(Ending::from(*close))),
             // Its own close frame follows at once.
             Admission::Disconnected(ending) => (Close::NORMAL, Some(ending.clone())),
         };
         self.refuse(id, close, turn.now);
-        self.send_first(id, message, turn);
+        if !self.is_stream(id) {
+            self.send_first(id, message, turn);
+        }
         if let Some(Ending { code, reason }) = at_once {
             self.leave_with(id, code, &reason, turn);
         }
@@ -202,7 +209,7 @@ impl<P: Peer> Shard<P> {
         self.budget.spend(cost::write(message.len()));
         let mut scratch = std::mem::take(&mut self.scratch);
         let transport = &self.sessions[id.index()].transport;
-        transport.put_text(&mut scratch, message);
+        transport.put_message(&mut scratch, message, None);
         self.send(id, &scratch, turn);
         self.recycle(scratch);
     }
@@ -230,8 +237,12 @@ impl<P: Peer> Shard<P> {
         let id_of = |slot| id_of(sessions, slot);
         let group = self.directory.enter(id.0, tenant, who, id_of);
         self.sessions[id.index()].stage = Stage::Open { grants, group };
-        self.idle.push(&mut self.sessions, id.0, turn.now);
-        self.keepalive.enter(id.0, turn.now);
+        if self.is_stream(id) {
+            self.enter_stream(id, turn.now);
+        } else {
+            self.idle.push(&mut self.sessions, id.0, turn.now);
+            self.keepalive.enter(id.0, turn.now);
+        }
         self.charge_peer(id, turn);
     }
 }

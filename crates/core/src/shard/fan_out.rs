@@ -315,14 +315,8 @@ impl<P: Peer> Shard<P> {
         session.pending = Pending::EMPTY;
         let tenant = self.lanes.current.tenant;
         self.tallies.enter(tenant, &self.stats);
-        let mut writer = Writer {
-            session,
-            bounds,
-            scratch: std::mem::take(&mut self.scratch),
-            gathered: 0,
-            bytes: 0,
-            stats: &mut self.stats,
-        };
+        let scratch = std::mem::take(&mut self.scratch);
+        let mut writer = Writer::new(session, bounds, scratch, &mut self.stats);
         let mut result = Ok(());
         while at != NONE && result.is_ok() {
             let hit = self.lanes.current.hits[at as usize];

@@ -271,8 +271,9 @@ impl<P: Peer> Shard<P> {
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         self.stats.gaps_told += 1;
-        let event = server::gap(&self.reached(id), cause);
-        self.put_event(id, event.as_bytes(), turn);
+        let cursor = self.reached(id);
+        let event = server::gap(&cursor, cause);
+        self.put_event(id, event.as_bytes(), Some(cursor), turn);
     }
 
     /// Whether an admitted connection is in this slot that opened before the gap.

@@ -78,7 +78,7 @@ impl<P: Peer> Shard<P> {
             // Accounted as part of its handshake.
             return;
         }
-        let kept = session.transport.kept_bytes();
+        let kept = session.transport.unfinished_bytes();
         if kept > 0 || session.transport.is_unfinished() {
             self.note_unfinished(id, kept, anew, turn.now);
         }

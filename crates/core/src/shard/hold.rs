@@ -332,6 +332,9 @@ impl<P: Peer> Shard<P> {
             }
             self.sessions[id.index()].pending = Pending::EMPTY;
             self.resume_postponed(key);
+            if self.is_stream(id) {
+                self.stream_is_live(id, turn);
+            }
         }
     }
 

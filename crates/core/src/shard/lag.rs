@@ -60,6 +60,21 @@ impl<P: Peer> Shard<P> {
         cursors: impl Iterator<Item = Cursor>,
         now: u64,
     ) -> bool {
+        let waits = self.waits_for_log(id, cursors, now);
+        if waits {
+            self.postpone_first(id, text);
+        }
+        waits
+    }
+
+    /// Whether a session with these cursors is to wait. If so it is held until the log has come as
+    /// far, or it has waited long enough.
+    pub(super) fn waits_for_log(
+        &mut self,
+        id: ConnectionId,
+        cursors: impl Iterator<Item = Cursor>,
+        now: u64,
+    ) -> bool {
         let key = self.sessions.key(id.0);
         if !self.settings.recovery.enabled || self.lag.hopeless.contains(&key) {
             return false;
@@ -70,7 +85,6 @@ impl<P: Peer> Shard<P> {
             return false;
         };
         self.hold_for_log(id, now);
-        self.postpone_first(id, text);
         let Lag { waiting, due, .. } = &mut self.lag;
         if waiting.is_empty() {
             *due = now + LOOK;

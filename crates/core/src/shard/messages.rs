@@ -82,7 +82,8 @@ impl<P: Peer> Shard<P> {
 
     /// Appends a reply to `replies`.
     pub(super) fn reply(&self, id: ConnectionId, text: &[u8], replies: &mut Vec<u8>) {
-        self.sessions[id.index()].transport.put_text(replies, text);
+        let transport = &self.sessions[id.index()].transport;
+        transport.put_message(replies, text, None);
     }
 
     /// Counts a client's message: the connection is not idle.

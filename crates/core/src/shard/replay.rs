@@ -68,6 +68,8 @@ pub(super) struct Replay {
     /// Whether the client keeps what it is answered as the cursor of the connection. Not where what
     /// is sent again is of one of several subscriptions.
     pub(super) is_whole: bool,
+    /// The client has not been away: it begins now.
+    pub(super) is_new: bool,
     /// The session was held here: what is later is not counted.
     pub(super) target: u64,
     /// The session is not live before it was sent everything up to here.
@@ -86,11 +88,12 @@ pub(super) struct Counting {
     pub(super) bytes: usize,
 }
 
-/// A `resume` whose subscriptions are not all registered.
+/// A `resume`, or the begin of a stream, whose subscriptions are not all registered.
 #[derive(Debug)]
 pub(super) struct Registering {
     pub(super) rest: std::vec::IntoIter<Resumed>,
-    pub(super) cursor: Cursor,
+    /// What those without a cursor of their own are sent first; none: nothing.
+    pub(super) cursor: Option<Cursor>,
     /// What it was granted when the request was taken.
     pub(super) grants: Arc<GrantSet>,
 }

@@ -41,7 +41,8 @@ impl<P: Peer> Shard<P> {
         now: u64,
     ) {
         let has_others = self.registry.has_others(subscription);
-        let key = self.begin_replay(id, request_id, since, (has_others, false), now);
+        let from = Some(since);
+        let key = self.begin_replay(id, request_id, from, (has_others, false), now);
         self.add_floor(key, subscription, since);
         self.list_catching(key);
     }
@@ -62,13 +63,14 @@ impl<P: Peer> Shard<P> {
             return self.limit(id, Eviction::MessagesPerSecond, turn);
         }
         let has_others = !session.own.is_empty();
-        self.begin_replay(id, request_id, cursor, (has_others, true), turn.now);
+        let from = Some(cursor);
+        self.begin_replay(id, request_id, from, (has_others, true), turn.now);
         let Stage::Open { grants, .. } = &self.sessions[id.index()].stage else {
             return Flow::Continue;
         };
         let registering = Registering {
             rest: subscriptions.into_iter(),
-            cursor,
+            cursor: Some(cursor),
             grants: Arc::clone(grants),
         };
         self.register(id, registering, turn)
@@ -99,7 +101,7 @@ impl<P: Peer> Shard<P> {
                 since,
             } = resumed;
             let wanted = || {
-                let since = since?.unwrap_or(registering.cursor);
+                let since = since?.or(registering.cursor);
                 let (name, room) = (request_id.as_ref().map_err(|code| *code)?, room?);
                 if !grants.permits(&room) {
                     return Err(ErrorCode::RoomNotFound);
@@ -108,7 +110,8 @@ impl<P: Peer> Shard<P> {
                 Ok((subscription, since))
             };
             match wanted() {
-                Ok((subscription, since)) => self.add_floor(key, subscription, since),
+                Ok((subscription, Some(since))) => self.add_floor(key, subscription, since),
+                Ok((subscription, None)) => self.note_opened(key, subscription),
                 Err(code) => {
                     self.stats.errors[code as usize] += 1;
                     if let Some(replay) = self.holds.replay_mut(key) {
@@ -127,12 +130,13 @@ impl<P: Peer> Shard<P> {
         Flow::Continue
     }
 
-    /// Holds a session, which was sent everything that is matched, to send it what it missed.
-    fn begin_replay(
+    /// Holds a session, which was sent everything that is matched, to send it what it missed since a
+    /// cursor; none: it missed nothing, and begins now.
+    pub(super) fn begin_replay(
         &mut self,
         id: ConnectionId,
         request_id: RequestId,
-        from: Cursor,
+        from: Option<Cursor>,
         (has_others, is_resume): (bool, bool),
         now: u64,
     ) -> SessionKey {
@@ -140,27 +144,30 @@ impl<P: Peer> Shard<P> {
         let target = self.known(id);
         let own = (target, view.cursor(target));
         let is_enabled = self.settings.recovery.enabled;
-        let found = if is_enabled {
-            view.find_of(self.tenant_of(id), &from)
-                .map_err(NotRecovered::from)
-        } else {
-            Err(NotRecovered::Off)
+        let found = match from {
+            None => Ok(own.0),
+            Some(_) if !is_enabled => Err(NotRecovered::Off),
+            Some(from) => {
+                let found = view.find_of(self.tenant_of(id), &from);
+                found.map_err(NotRecovered::from)
+            }
         };
         let heard = match found {
             Ok(position) if !has_others => Floor {
                 position,
-                part: from.part,
+                part: from.and_then(|from| from.part),
             },
             Ok(_) | Err(_) => Floor::at(own.0),
         };
         // Also where it is not found: until the client is told so, it keeps that.
-        let cursor = if has_others { own.1 } else { from };
+        let cursor = from.filter(|_| !has_others).unwrap_or(own.1);
         let replay = Replay {
             request_id,
             floors: HashMap::default(),
             heard,
             cursor,
             is_whole: !has_others || is_resume,
+            is_new: from.is_none(),
             target,
             need: heard.position.max(target),
             refused: Vec::new(),
@@ -172,6 +179,14 @@ impl<P: Peer> Shard<P> {
             }),
         };
         self.hold_for_replay(id, target, replay, now)
+    }
+
+    /// A subscription is sent what is published from now on.
+    fn note_opened(&mut self, key: SessionKey, subscription: SubscriptionId) {
+        let opened = self.registry.heard_since(subscription);
+        if let Some(replay) = self.holds.replay_mut(key) {
+            replay.need = replay.need.max(opened);
+        }
     }
 
     /// A subscription is sent what follows a cursor.
@@ -218,7 +233,9 @@ impl<P: Peer> Shard<P> {
             Some(reason) => Err(reason),
             None => Ok(counting.messages),
         };
-        self.stats.recoveries[RecoveryOutcome::from(replayed) as usize] += 1;
+        if !replay.is_new {
+            self.stats.recoveries[RecoveryOutcome::from(replayed) as usize] += 1;
+        }
         self.stats.replayed += replayed.unwrap_or(0) as u64;
         if !matches!(replayed, Ok(1..))
             && (replay.heard.position <= replay.target || replayed.is_err())
@@ -231,13 +248,7 @@ impl<P: Peer> Shard<P> {
             replay.floors.clear();
         }
         let is_kept = (replay.is_whole || !matches!(replayed, Ok(1..))) && !self.is_untold(id);
-        let answer = Recovery {
-            request_id: &replay.request_id,
-            replayed,
-            cursor: is_kept.then_some(replay.cursor),
-            refused: &replay.refused,
-        };
-        let answer = answer.to_json();
+        let cursor = is_kept.then_some(replay.cursor);
         let upto = match replayed {
             Ok(1..) => replay.begin(),
             Ok(_) | Err(_) => replay.target,
@@ -245,8 +256,22 @@ impl<P: Peer> Shard<P> {
         if let Some(hold) = self.holds.get_mut(key) {
             hold.upto = upto;
         }
-        self.put_replay(key, replay);
-        self.put_message(id, answer.as_bytes(), turn);
+        if self.is_stream(id) {
+            let (is_new, refused) = (replay.is_new, std::mem::take(&mut replay.refused));
+            self.put_replay(key, replay);
+            let replayed = (!is_new).then_some(replayed);
+            self.open_stream(id, (replayed, cursor, refused), turn);
+        } else {
+            let answer = Recovery {
+                request_id: &replay.request_id,
+                replayed,
+                cursor,
+                refused: &replay.refused,
+            };
+            let answer = answer.to_json();
+            self.put_replay(key, replay);
+            self.put_message(id, &answer, turn);
+        }
         self.sessions.find(key).is_none()
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ht_proto::cursor::Cursor;
 use ht_proto::room::Room;
 use ht_proto::server::{self, Lost};
 
@@ -102,7 +103,7 @@ impl<P: Peer> Shard<P> {
             let cursor = self.cursor(id);
             let resumption = self.resumption(id, turn);
             let told = cursor.map(|cursor| server::with_cursor(event, cursor, &resumption));
-            self.put_message(id, told.as_deref().unwrap_or(event), turn);
+            self.put_message_at(id, told.as_deref().unwrap_or(event), cursor, turn);
         }
     }
 
@@ -169,7 +170,7 @@ impl<P: Peer> Shard<P> {
             left -= 1;
             if transport.has_events() {
                 let event = server::unsubscribed(name, room, reason);
-                transport.put_text(&mut events, event.as_bytes());
+                transport.put_message(&mut events, event.as_bytes(), None);
             }
             Verdict::Drop
         };
@@ -182,22 +183,23 @@ impl<P: Peer> Shard<P> {
         self.count_registry();
         if !events.is_empty() {
             self.budget.spend(cost::write(events.len()));
-            self.send(id, &events, turn);
+            self.send_or_gather(id, &events, turn);
         }
         self.recycle(events);
         self.settle(key, false, turn);
         retained.finished
     }
 
-    /// Sends an event to a client that accepts events.
+    /// Sends an event to a client that accepts events. `cursor`: of a client that was sent it.
     pub(super) fn put_event(
         &mut self,
         id: ConnectionId,
         event: &[u8],
+        cursor: Option<Cursor>,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         if self.sessions[id.index()].transport.has_events() {
-            self.put_message(id, event, turn);
+            self.put_message_at(id, event, cursor, turn);
         }
     }
 
@@ -208,11 +210,22 @@ impl<P: Peer> Shard<P> {
         message: &[u8],
         turn: &mut Turn<'_, impl World<P>>,
     ) {
+        self.put_message_at(id, message, None, turn);
+    }
+
+    /// The same. `cursor`: of a client that was sent it.
+    fn put_message_at(
+        &mut self,
+        id: ConnectionId,
+        message: &[u8],
+        cursor: Option<Cursor>,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
         let transport = &self.sessions[id.index()].transport;
         let mut scratch = std::mem::take(&mut self.scratch);
-        transport.put_text(&mut scratch, message);
+        transport.put_message(&mut scratch, message, cursor);
         self.budget.spend(cost::write(scratch.len()));
-        self.send(id, &scratch, turn);
+        self.send_or_gather(id, &scratch, turn);
         self.recycle(scratch);
     }
 }

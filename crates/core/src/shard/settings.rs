@@ -38,6 +38,8 @@ pub struct Settings {
     pub permissions: PermissionSettings,
     /// What clients that were away are sent.
     pub recovery: RecoverySettings,
+    /// Sessions over HTTP.
+    pub streams: StreamSettings,
     /// The last publications, for sessions that were sent none for a while.
     pub window: Reader<Logged>,
 }
@@ -51,6 +53,13 @@ pub struct RecoverySettings {
     pub messages: usize,
     /// Their bytes, likewise.
     pub bytes: usize,
+}
+
+/// Sessions over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// A stream ends after this, in ms, or up to a tenth earlier. Zero: never.
+    pub max_age: u64,
 }
 
 impl Default for RecoverySettings {

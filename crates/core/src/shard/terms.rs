@@ -301,7 +301,7 @@ impl<P: Peer> Shard<P> {
         });
         if is_client {
             let event = server::authenticate(term.end.saturating_sub(turn.now));
-            self.put_event(ConnectionId(key.slot), event.as_bytes(), turn);
+            self.put_event(ConnectionId(key.slot), event.as_bytes(), None, turn);
         } else if asks {
             self.ask_again(key, 0, RecheckReason::Expiry);
         }

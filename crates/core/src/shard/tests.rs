@@ -29,6 +29,7 @@ mod reconfigure;
 mod resume;
 mod slices;
 mod spans;
+mod streams;
 mod subprotocol;
 mod subscriptions;
 mod tallies;

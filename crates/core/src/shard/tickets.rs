@@ -3,6 +3,7 @@
 //! A proof says that the permissions of a session are up to date at its cursor. So there is none
 //! from the moment when a command or a gap puts them in doubt to the answer that confirms them.
 
+use ht_proto::cursor::Cursor;
 use ht_proto::server::Resumption;
 
 use crate::connection::ConnectionId;
@@ -20,10 +21,20 @@ impl<P: Peer> Shard<P> {
         id: ConnectionId,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> Resumption {
+        match self.cursor(id) {
+            Some(cursor) => self.resumption_at(id, cursor, turn),
+            None => Resumption::default(),
+        }
+    }
+
+    /// The same with the cursor that it is sent with it, which may be an earlier one.
+    fn resumption_at(
+        &mut self,
+        id: ConnectionId,
+        cursor: Cursor,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Resumption {
         let key = self.sessions.key(id.0);
-        let Some(cursor) = self.cursor(id) else {
-            return Resumption::default();
-        };
         let expires_in = self.terms.expires_in(key, turn.now);
         let session = &mut self.sessions[id.index()];
         let anew = match session.transport.ticket() {
@@ -61,10 +72,23 @@ impl<P: Peer> Shard<P> {
         id: ConnectionId,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> Resumption {
+        match self.cursor(id) {
+            Some(cursor) => self.resumption_now(id, cursor, turn),
+            None => Resumption::default(),
+        }
+    }
+
+    /// The same with a cursor that may be an earlier one.
+    pub(super) fn resumption_now(
+        &mut self,
+        id: ConnectionId,
+        cursor: Cursor,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Resumption {
         let lane = self.lanes.get(self.tenant_of(id));
         match lane.is_some_and(|lane| lane.is_executing()) {
             true => Resumption::default(),
-            false => self.resumption(id, turn),
+            false => self.resumption_at(id, cursor, turn),
         }
     }
 

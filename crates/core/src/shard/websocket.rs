@@ -32,7 +32,9 @@ impl<P: Peer> Shard<P> {
         self.budget.begin_slice();
         let session = &mut self.sessions[id.index()];
         let awaits_token = session.awaits_token();
-        let Transport::WebSocket(websocket) = &mut session.transport;
+        let Transport::WebSocket(websocket) = &mut session.transport else {
+            return (self.on_stray(id, input, paused, turn), false);
+        };
         let deflate = websocket.deflate.is_some();
         let mut decoder = std::mem::take(&mut websocket.decoder);
         let mut inflater = std::mem::take(&mut self.inflater);
@@ -140,8 +142,9 @@ impl<P: Peer> Shard<P> {
 
     #[inline]
     fn keep_decoder(&mut self, id: ConnectionId, decoder: Decoder) {
-        let Transport::WebSocket(websocket) = &mut self.sessions[id.index()].transport;
-        websocket.decoder = decoder;
+        if let Transport::WebSocket(websocket) = &mut self.sessions[id.index()].transport {
+            websocket.decoder = decoder;
+        }
     }
 
     fn on_event(

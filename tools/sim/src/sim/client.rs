@@ -296,6 +296,7 @@ impl Sim {
             events: has_events,
             deflate: None,
             subprotocol: has_events.then_some(Subprotocol::V1),
+            stream: None,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Gathers the writes of one connection.
 
 use ht_frame::{DeflatedFrame, Deflater, FrameHeader, Opcode, PerMessageDeflate};
+use ht_proto::cursor::{Cursor, Part};
+use ht_proto::stream::{EVENT_PUBLISH, Format, put_publish_end};
 
 use crate::body::Body;
 use crate::peer::Peer;
@@ -8,7 +10,7 @@ use crate::publication::Publication;
 use crate::session::{Bounds, Broken, Session};
 use crate::shard::Compression;
 use crate::stats::Stats;
-use crate::transport::Transport;
+use crate::transport::State;
 
 /// Compressing a byte is as much work as writing so many: about 2 ns, as level 2 takes.
 const DEFLATING: usize = 8;
@@ -23,17 +25,39 @@ const GATHERED: usize = 64 << 10;
 /// Gathers small frames for one connection, so that they are written together.
 pub(in crate::shard) struct Writer<'a, P> {
     pub(in crate::shard) session: &'a mut Session<P>,
-    pub(in crate::shard) bounds: Bounds<'a>,
+    bounds: Bounds<'a>,
     pub(in crate::shard) scratch: Vec<u8>,
     /// How many frames the scratch holds.
-    pub(in crate::shard) gathered: u64,
+    gathered: u64,
     /// Bytes of all frames so far, and the work of compressing as bytes.
     pub(in crate::shard) bytes: usize,
-    pub(in crate::shard) stats: &'a mut Stats,
+    stats: &'a mut Stats,
+    /// The compression that the session negotiated.
+    deflate: Option<PerMessageDeflate>,
 }
 
-impl<P: Peer> Writer<'_, P> {
-    /// Takes a publication, encoded for the transport of the session. Once for each delivery.
+impl<'a, P: Peer> Writer<'a, P> {
+    /// For a session. `scratch` is empty.
+    #[inline(always)]
+    pub(in crate::shard) fn new(
+        session: &'a mut Session<P>,
+        bounds: Bounds<'a>,
+        scratch: Vec<u8>,
+        stats: &'a mut Stats,
+    ) -> Self {
+        let deflate = session.transport.deflate();
+        Self {
+            session,
+            bounds,
+            scratch,
+            gathered: 0,
+            bytes: 0,
+            stats,
+            deflate,
+        }
+    }
+
+    /// Takes a publication for a WebSocket. Once for each delivery.
     #[inline(always)]
     pub(in crate::shard) fn publish(
         &mut self,
@@ -42,9 +66,7 @@ impl<P: Peer> Writer<'_, P> {
         compression: &Compression,
         deflater: &mut Deflater,
     ) -> Result<(), Broken> {
-        let Transport::WebSocket(websocket) = &self.session.transport;
-        let deflate = websocket.deflate;
-        if let Some(head) = self.deflated(publication, tail, deflate, compression, deflater)
+        if let Some(head) = self.deflated(publication, tail, compression, deflater)
             && let Some(frame) = DeflatedFrame::new(Opcode::Text, head, tail)
         {
             return self.put(frame.parts(), head);
@@ -61,11 +83,10 @@ impl<P: Peer> Writer<'_, P> {
         &mut self,
         publication: &'p Publication,
         tail: &[u8],
-        agreed: Option<PerMessageDeflate>,
         compression: &Compression,
         deflater: &mut Deflater,
     ) -> Option<&'p Body> {
-        let (agreed, len) = (agreed?, publication.head_len());
+        let (agreed, len) = (self.deflate?, publication.head_len());
         let sizes = compression.threshold..=compression.max_bytes;
         if !sizes.contains(&len) || !agreed.may_compress(len + tail.len()) {
             return None;
@@ -76,6 +97,51 @@ impl<P: Peer> Writer<'_, P> {
             self.bytes += DEFLATING * len;
         }
         deflated
+    }
+
+    /// Takes a publication for a session over HTTP. `part`: none, if it carries no cursor; the part in
+    /// it where others of the same publication follow. `end` is a buffer.
+    #[inline(never)]
+    pub(in crate::shard) fn publish_event(
+        &mut self,
+        publication: &Publication,
+        tail: &[u8],
+        part: Option<Option<Part>>,
+        end: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        let line = publication.line();
+        let Some(stream) = self.session.transport.stream_mut() else {
+            return Ok(());
+        };
+        if let State::Poll(poll) = &mut stream.state {
+            self.bytes += line.len() + tail.len();
+            let cursor = part.map(|part| Cursor {
+                part,
+                ..publication.cursor
+            });
+            poll.publish([line, tail], cursor);
+            return Ok(());
+        }
+        let (format, cursor) = (
+            stream.format,
+            part.map(|part| (publication.cursor_text(), part)),
+        );
+        end.clear();
+        put_publish_end(end, format, tail, cursor);
+        let begin = match format {
+            Format::Events => EVENT_PUBLISH,
+            Format::Lines => &[],
+        };
+        self.put([begin, line, end], line)
+    }
+
+    /// Whether nothing more fits: the answer to a long poll has a bound.
+    pub(in crate::shard) fn is_full(&self) -> bool {
+        let stream = self.session.transport.stream();
+        stream.is_some_and(|stream| match &stream.state {
+            State::Poll(poll) => poll.is_full(),
+            State::Begin(_) | State::Open | State::Done => false,
+        })
     }
 
     /// Takes the parts of a frame; the second is `head`. Once for each delivery: a call would be 6 %

@@ -36,9 +36,10 @@ use crate::select::Selection;
 use crate::session::Stage;
 use crate::shard::{
     Admission, Compression, Handshake, KeepaliveSettings, Output, PermissionSettings,
-    RecoverySettings, SessionKey, Settings, Shard, Welcome,
+    RecoverySettings, SessionKey, Settings, Shard, StreamSettings, Welcome,
 };
 use crate::stats::Stats;
+use crate::stream::Opening;
 use crate::who::Who;
 use crate::window::{Beginning, Concerns, Item, Kept, Reader, Window, WindowLimits};
 
@@ -62,6 +63,12 @@ impl Client {
     pub(super) fn hears(&mut self) -> Vec<String> {
         let lines = self.hears_all().into_iter();
         lines.map(|line| without_cursor(&line)).collect()
+    }
+
+    /// Bytes received since the last call, of a client over HTTP.
+    pub(super) fn reads(&self) -> String {
+        let bytes = std::mem::take(&mut self.wire.borrow_mut().bytes);
+        String::from_utf8(bytes).unwrap()
     }
 
     /// Frames received since the last call, a line each.
@@ -170,6 +177,7 @@ pub(super) fn settings() -> Settings {
         compression: Compression::default(),
         permissions: PermissionSettings::default(),
         recovery: RecoverySettings::default(),
+        streams: StreamSettings::default(),
         window: Reader::default(),
     }
 }
@@ -221,9 +229,20 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, message: String, admission: Admission, room: usize) -> Client {
+        self.connect_over((message, admission), None, room)
+    }
+
+    /// The same over HTTP, with this request.
+    pub(super) fn connect_over(
+        &mut self,
+        (message, admission): (String, Admission),
+        opening: Option<Opening>,
+        room: usize,
+    ) -> Client {
         let (peer, wire) = self.peer(room);
         let number = peer.number;
         let mut welcome = self.welcome(number, message, admission);
+        welcome.stream = opening.map(Box::new);
         self.shard.catch_up(&mut welcome);
         let expected = self.shard.next_key();
         let turn = &mut Turn::new(self.now, &mut self.outside);
@@ -253,6 +272,7 @@ impl World {
             events,
             deflate,
             subprotocol,
+            stream: None,
         }
     }
 
@@ -561,7 +581,7 @@ impl World {
         let postponed: usize = postponed.sum();
         // Clients without an API answer are accounted as handshakes.
         let known = connections().filter(|it| !matches!(it.stage, Stage::Authenticating(_)));
-        let kept: usize = known.map(|it| it.transport.kept_bytes()).sum();
+        let kept: usize = known.map(|it| it.transport.unfinished_bytes()).sum();
         assert_eq!(self.account(Kind::Messages), kept + postponed);
         assert_eq!(shard.unfinished.recount(), kept);
         assert_eq!(self.account(Kind::Subscriptions), shard.registry.recount());

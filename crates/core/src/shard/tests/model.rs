@@ -23,7 +23,7 @@ use crate::outbox::Outboxes;
 use crate::recovery::RecoveryOutcome;
 use crate::shard::tests::kit::FIRST_FRAME_TIMEOUT;
 use crate::shard::{
-    Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, Settings,
+    Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, Settings, StreamSettings,
 };
 use crate::stats::Stats;
 use crate::window::Reader;
@@ -73,6 +73,7 @@ fn check(mode: Mode, operations: &[Operation]) -> Stats {
                 ..PermissionSettings::default()
             },
             recovery: RecoverySettings::default(),
+            streams: StreamSettings::default(),
             window: Reader::default(),
         },
         mode.eager,
