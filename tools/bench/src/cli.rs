@@ -1,6 +1,7 @@
 //! The command line.
 
 mod publish;
+mod which;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::publish::PublishArgs;
+pub use self::which::Which;
 use crate::drive::Label;
 use crate::floor::Mode;
 use crate::message;
@@ -71,41 +73,6 @@ pub struct FloorArgs {
     /// When to send
     #[arg(long, value_enum, default_value = "write")]
     pub mode: Mode,
-}
-
-/// Which server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Which {
-    /// The floor with a send for each message and socket.
-    FloorWrite,
-    /// The floor where waiting messages share a send.
-    FloorCoalesce,
-    /// high-templar with one thread, triggered by HTTP.
-    Gateway,
-    /// high-templar with two threads, on the same core.
-    #[value(name = "gateway-2")]
-    Gateway2,
-    /// high-templar with four threads, on the same core.
-    #[value(name = "gateway-4")]
-    Gateway4,
-    /// high-templar, triggered over RabbitMQ.
-    GatewayRabbitmq,
-    /// The Python high-templar, triggered over RabbitMQ.
-    Python,
-    /// nginx with nchan.
-    Nchan,
-    /// pushpin.
-    Pushpin,
-    /// The Node library ws.
-    Ws,
-    /// Socket.IO on Node.
-    Socketio,
-    /// Django Channels with daphne and Redis.
-    Channels,
-    /// uWebSockets.js on Node.
-    Uws,
-    /// NATS over websocket.
-    Nats,
 }
 
 /// What to drive, and how.
@@ -342,12 +309,20 @@ impl DriveArgs {
         match self.server {
             Which::FloorWrite => Box::new(FloorServer(Mode::Write)),
             Which::FloorCoalesce => Box::new(FloorServer(Mode::Coalesce)),
-            Which::Gateway => self.gateway(1, false),
-            Which::Gateway2 => self.gateway(2, false),
-            Which::Gateway4 => self.gateway(4, false),
-            Which::GatewayRabbitmq => self.gateway(1, true),
+            Which::Gateway => Box::new(self.gateway(1)),
+            Which::Gateway2 => Box::new(self.gateway(2)),
+            Which::Gateway4 => Box::new(self.gateway(4)),
+            Which::GatewayRabbitmq => Box::new(GatewayServer {
+                rabbitmq: true,
+                ..self.gateway(1)
+            }),
+            Which::GatewaySse => Box::new(GatewayServer {
+                sse: true,
+                ..self.gateway(1)
+            }),
             Which::Python => Box::new(PythonServer),
-            Which::Nchan => Box::new(NchanServer),
+            Which::Nchan => Box::new(NchanServer { sse: false }),
+            Which::NchanSse => Box::new(NchanServer { sse: true }),
             Which::Pushpin => Box::new(PushpinServer),
             Which::Ws => Box::new(NodeServer::Ws),
             Which::Socketio => Box::new(NodeServer::SocketIo),
@@ -357,13 +332,14 @@ impl DriveArgs {
         }
     }
 
-    fn gateway(&self, threads: usize, rabbitmq: bool) -> Box<dyn Server> {
-        Box::new(GatewayServer {
+    fn gateway(&self, threads: usize) -> GatewayServer {
+        GatewayServer {
             program: self.gateway.clone(),
             threads,
-            rabbitmq,
+            rabbitmq: false,
+            sse: false,
             settings: self.setting.clone(),
-        })
+        }
     }
 
     /// How the server is started.

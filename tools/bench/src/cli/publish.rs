@@ -56,6 +56,7 @@ impl PublishArgs {
         let server = GatewayServer {
             program: self.gateway.clone(),
             threads: 1,
+            sse: false,
             rabbitmq: true,
             settings: vec![stream],
         };

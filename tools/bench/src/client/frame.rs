@@ -11,6 +11,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) length: usize,
 }
 
+/// Not an opcode of messages: what came means nothing.
+pub(crate) const NOTHING: u8 = 0;
 pub(crate) const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;
 pub(crate) const CLOSE: u8 = 8;

@@ -184,7 +184,7 @@ impl Link {
             return Ok(());
         }
         self.leaving = true;
-        if all.dialect == Dialect::Plain {
+        if all.dialect == Dialect::Plain || all.dialect.is_http() {
             return Err(LinkError::Ended("left".to_owned()));
         }
         const NORMAL: [u8; 2] = 1000u16.to_be_bytes();
@@ -283,7 +283,7 @@ impl Link {
     fn consume(&mut self, bytes: &[u8], all: &mut Shared<'_>) -> Result<usize, LinkError> {
         let mut used = 0;
         if self.stage == Stage::Upgrading {
-            match dialect::upgrade_answer(bytes).map_err(LinkError::Join)? {
+            match dialect::upgrade_answer(all.dialect, bytes).map_err(LinkError::Join)? {
                 Some(length) => used = length,
                 None => return Ok(0),
             }
@@ -298,7 +298,9 @@ impl Link {
         }
         let now_ns = all.epoch.elapsed().as_nanos() as u64;
         loop {
-            let frame = frame::first(&bytes[used..])
+            let frame = all
+                .dialect
+                .first(&bytes[used..])
                 .map_err(|_| LinkError::Join(dialect::garbled(self.stage)))?;
             let Some(frame) = frame else {
                 return Ok(used);
@@ -340,6 +342,7 @@ impl Link {
     ) -> Result<(), LinkError> {
         match frame.opcode {
             frame::CLOSE => Err(LinkError::Ended(closed_with(frame.payload))),
+            frame::NOTHING => Ok(()),
             frame::PONG => {
                 all.tally.pongs += 1;
                 Ok(())

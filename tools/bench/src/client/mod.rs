@@ -112,7 +112,7 @@ impl Fleet {
         if !server.ip().is_loopback() {
             return Err(FleetError::NotLoopback(server));
         }
-        if workload.deflate && dialect == Dialect::Plain {
+        if workload.deflate && (dialect == Dialect::Plain || dialect.is_http()) {
             return Err(FleetError::Unable("compressed messages"));
         }
         if workload.rooms.subscriptions() > 1 && dialect != Dialect::HighTemplar {

@@ -22,16 +22,18 @@ pub struct GatewayServer {
     pub rabbitmq: bool,
     /// Threads that carry connections.
     pub threads: usize,
+    /// Whether clients use event streams instead of websockets.
+    pub sse: bool,
     /// Further environment variables.
     pub settings: Vec<(String, String)>,
 }
 
 impl Server for GatewayServer {
     fn name(&self) -> String {
-        let name = if self.rabbitmq {
-            "high-templar-rabbitmq"
-        } else {
-            "high-templar"
+        let name = match (self.rabbitmq, self.sse) {
+            (true, _) => "high-templar-rabbitmq",
+            (false, true) => "high-templar-sse",
+            (false, false) => "high-templar",
         };
         match self.threads {
             1 => name.to_owned(),
@@ -60,6 +62,9 @@ impl GatewayServer {
             // One line of log for each connection is not part of the work.
             ("RUST_LOG", "warn".to_owned()),
         ];
+        if self.sse {
+            environment.push(("HT_SSE__ENABLED", "true".to_owned()));
+        }
         let mut endpoint = EndpointAt::Http(internal, Post::Trigger);
         let mut beside = Vec::new();
         if self.rabbitmq {
@@ -76,7 +81,10 @@ impl GatewayServer {
             process,
             public,
             endpoint,
-            dialect: Dialect::HighTemplar,
+            dialect: match self.sse {
+                true => Dialect::Events,
+                false => Dialect::HighTemplar,
+            },
             version: self.version(),
             beside,
             scratch: None,

@@ -7,11 +7,17 @@ use crate::endpoint::{EndpointAt, Post};
 
 /// nginx with one worker.
 #[derive(Clone, Copy, Debug)]
-pub struct NchanServer;
+pub struct NchanServer {
+    /// Whether clients use event streams instead of websockets.
+    pub sse: bool,
+}
 
 impl Server for NchanServer {
     fn name(&self) -> String {
-        "nchan".to_owned()
+        match self.sse {
+            true => "nchan-sse".to_owned(),
+            false => "nchan".to_owned(),
+        }
     }
 
     fn launch(&self, how: &Launch) -> Result<Running, LaunchError> {
@@ -39,6 +45,11 @@ http {{
         listen {public} backlog=4096;
         location = /ws/ {{
             nchan_subscriber websocket;
+            nchan_channel_id $arg_room;
+            nchan_subscriber_first_message newest;
+        }}
+        location = /sse/ {{
+            nchan_subscriber eventsource;
             nchan_channel_id $arg_room;
             nchan_subscriber_first_message newest;
         }}
@@ -75,7 +86,10 @@ http {{
             process,
             public,
             endpoint: EndpointAt::Http(internal, Post::Message),
-            dialect: Dialect::Url,
+            dialect: match self.sse {
+                true => Dialect::UrlEvents,
+                false => Dialect::Url,
+            },
             version: format!("{nginx}, Debian's libnginx-mod-nchan"),
             beside: Vec::new(),
             scratch: Some(scratch),

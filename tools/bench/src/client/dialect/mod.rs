@@ -1,5 +1,6 @@
 //! How a client joins: its messages until it receives publications.
 
+mod events;
 mod high_templar;
 pub(crate) mod nats;
 mod socket_io;
@@ -9,7 +10,7 @@ use std::net::SocketAddr;
 
 use uuid::Uuid;
 
-use super::frame::Frame;
+use super::frame::{Frame, Unreadable};
 use super::{deflate, frame};
 use crate::workload::{Rooms, Workload};
 
@@ -30,6 +31,10 @@ pub enum Dialect {
     SocketIo,
     /// The client protocol of NATS over WebSocket.
     Nats,
+    /// Events of this gateway over HTTP, with the subscription in the request.
+    Events,
+    /// Events over HTTP, with the room in the URL.
+    UrlEvents,
 }
 
 /// Progress of a client that joins.
@@ -128,6 +133,14 @@ impl Dialect {
             Self::Url => format!("/ws/?room={}", rooms.name(identity.number)),
             Self::SocketIo => "/socket.io/?EIO=4&transport=websocket".to_owned(),
             Self::Nats => "/".to_owned(),
+            Self::Events | Self::UrlEvents => {
+                let request = match self {
+                    Self::Events => events::post(identity, rooms, server, "; csrftoken=bench"),
+                    _ => events::get(identity, rooms, server),
+                };
+                out.extend_from_slice(request.as_bytes());
+                return Stage::Upgrading;
+            }
         };
         let (agent, cookies) = match identity.browser {
             true => (BROWSER, BROWSER_COOKIES),
@@ -150,8 +163,8 @@ impl Dialect {
     /// Handles a successful upgrade: appends what to send and returns the next stage.
     pub(crate) fn upgraded(self, identity: Identity, rooms: Rooms, out: &mut Vec<u8>) -> Stage {
         match self {
-            Self::Plain | Self::Url => Stage::Joined,
-            Self::HighTemplar | Self::SocketIo | Self::Nats => Stage::Greeting,
+            Self::Plain | Self::Url | Self::UrlEvents => Stage::Joined,
+            Self::HighTemplar | Self::SocketIo | Self::Nats | Self::Events => Stage::Greeting,
             Self::Subscribe => {
                 send(&subscribe::subscribe(rooms, identity), identity, out);
                 Stage::Subscribing
@@ -171,9 +184,13 @@ impl Dialect {
         let expected = match self {
             // NATS uses binary frames only.
             Self::Nats => frame::BINARY,
-            Self::Plain | Self::HighTemplar | Self::Subscribe | Self::Url | Self::SocketIo => {
-                frame::TEXT
-            }
+            Self::Plain
+            | Self::HighTemplar
+            | Self::Subscribe
+            | Self::Url
+            | Self::SocketIo
+            | Self::Events
+            | Self::UrlEvents => frame::TEXT,
         };
         let next = (frame.opcode == expected)
             .then(|| match self {
@@ -182,7 +199,8 @@ impl Dialect {
                 Self::SocketIo => socket_io::joining(stage, identity, rooms, frame.payload),
                 Self::Nats => nats::joining(stage, identity, rooms, frame.payload),
                 // They join before the first frame.
-                Self::Plain | Self::Url => None,
+                Self::Events => events::joining(stage, frame.payload),
+                Self::Plain | Self::Url | Self::UrlEvents => None,
             })
             .flatten();
         let Some((next, answer)) = next else {
@@ -201,7 +219,13 @@ impl Dialect {
     pub(crate) fn answer(self, payload: &[u8]) -> Option<&'static str> {
         match self {
             Self::SocketIo => socket_io::answer(payload),
-            Self::Plain | Self::HighTemplar | Self::Subscribe | Self::Url | Self::Nats => None,
+            Self::Plain
+            | Self::HighTemplar
+            | Self::Subscribe
+            | Self::Url
+            | Self::Nats
+            | Self::Events
+            | Self::UrlEvents => None,
         }
     }
 
@@ -214,7 +238,7 @@ impl Dialect {
     /// Appends a heartbeat. Returns false if the protocol has none.
     pub(crate) fn ping(self, identity: Identity, out: &mut Vec<u8>) -> bool {
         match self {
-            Self::Plain => return false,
+            Self::Plain | Self::Events | Self::UrlEvents => return false,
             Self::HighTemplar => send("ping", identity, out),
             Self::Subscribe | Self::Url | Self::SocketIo | Self::Nats => {
                 frame::write_masked(frame::PING, b"", mask_key(identity), out);
@@ -247,7 +271,29 @@ impl Dialect {
 
     /// Whether messages contain the receiver's `requestId`.
     pub(crate) fn has_request_ids(self) -> bool {
-        self == Self::HighTemplar
+        matches!(self, Self::HighTemplar | Self::Events)
+    }
+
+    /// Whether it stays HTTP: there are no frames.
+    pub(crate) fn is_http(self) -> bool {
+        matches!(self, Self::Events | Self::UrlEvents)
+    }
+
+    /// The first message in `bytes`; `None` if it is incomplete.
+    pub(crate) fn first(self, bytes: &[u8]) -> Result<Option<Frame<'_>>, Unreadable> {
+        if self.is_http() {
+            events::first(bytes)
+        } else {
+            frame::first(bytes)
+        }
+    }
+
+    /// Whether a response begins what the client asked for.
+    fn is_accepted(self, head: &[u8]) -> bool {
+        match self.is_http() {
+            true => head.starts_with(b"HTTP/1.1 200 "),
+            false => head.starts_with(b"HTTP/1.1 101 "),
+        }
     }
 }
 
@@ -257,7 +303,7 @@ pub(crate) fn send(text: &str, identity: Identity, out: &mut Vec<u8>) {
 }
 
 /// Returns the length of the response to the upgrade, or `None` if it is incomplete.
-pub(crate) fn upgrade_answer(bytes: &[u8]) -> Result<Option<usize>, JoinError> {
+pub(crate) fn upgrade_answer(dialect: Dialect, bytes: &[u8]) -> Result<Option<usize>, JoinError> {
     const HEAD_BYTES_MAX: usize = 16 << 10;
     let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else {
         if bytes.len() > HEAD_BYTES_MAX {
@@ -265,7 +311,7 @@ pub(crate) fn upgrade_answer(bytes: &[u8]) -> Result<Option<usize>, JoinError> {
         }
         return Ok(None);
     };
-    if bytes.starts_with(b"HTTP/1.1 101 ") {
+    if dialect.is_accepted(bytes) {
         return Ok(Some(end + 4));
     }
     Err(JoinError::Upgrade(beginning(&bytes[..end])))

@@ -29,7 +29,9 @@ fn joining(dialect: Dialect, stage: Stage, received: &str) -> Result<(Stage, Str
             | Dialect::HighTemplar
             | Dialect::Subscribe
             | Dialect::Url
-            | Dialect::SocketIo => frame::TEXT,
+            | Dialect::SocketIo
+            | Dialect::Events
+            | Dialect::UrlEvents => frame::TEXT,
         },
         payload: received.as_bytes(),
         compressed: false,
@@ -77,6 +79,15 @@ fn every_language_leads_in() {
         &[(r#"{"code":"success"}"#, "")],
     );
     joins(Dialect::Url, "", &[]);
+    joins(Dialect::UrlEvents, "", &[]);
+    joins(
+        Dialect::Events,
+        "",
+        &[(
+            r#"{"type": "open", "is_authorized": true, "refused": []}"#,
+            "",
+        )],
+    );
     joins(
         Dialect::SocketIo,
         "",
@@ -123,6 +134,11 @@ fn who_is_refused_does_not_join() {
         (Dialect::Nats, Stage::Greeting, "PONG\r\n"),
         (Dialect::Nats, Stage::Subscribing, "-ERR 'no'\r\n"),
         (Dialect::Url, Stage::Greeting, "anything"),
+        (
+            Dialect::Events,
+            Stage::Greeting,
+            r#"{"is_authorized": true, "refused": [{}]}"#,
+        ),
     ] {
         let error = joining(dialect, stage, received).unwrap_err();
         assert!(error.to_string().contains(received), "{dialect:?}: {error}");
