@@ -21,6 +21,10 @@ export async function startBinary(args, { output, says, env = process.env }) {
     await once(child, "exit");
     clearTimeout(late);
   };
+  const kill = async () => {
+    child.kill("SIGKILL");
+    await once(child, "exit");
+  };
   const address = new Promise((resolve, reject) => {
     createInterface({ input: child[output] }).on("line", (line) => {
       const found = line.match(says);
@@ -31,7 +35,7 @@ export async function startBinary(args, { output, says, env = process.env }) {
     setTimeout(() => reject(new Error(`${args[0]} did not start in time`)), DEADLINE).unref();
   });
   try {
-    return { address: await address, stop };
+    return { address: await address, stop, kill };
   } catch (error) {
     await stop();
     throw error;

@@ -9,6 +9,7 @@
 mod support;
 
 mod server;
+mod streams;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -42,7 +42,7 @@ impl Server {
 
     fn listen_on(self, address: SocketAddr) -> String {
         match self {
-            Self::Nginx => format!("listen {address};"),
+            Self::Nginx => format!("listen {address}; # listens"),
             Self::HaProxy => format!("bind {address}"),
             Self::Caddy => format!("http://:{} {{\n    bind {}", address.port(), address.ip()),
         }
@@ -97,6 +97,15 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts a proxy with its block of the page in front of two nodes, and waits until it serves.
     pub(crate) fn start(server: Server, nodes: [&Address; 2]) -> Self {
+        Self::start_with(server, nodes, &[])
+    }
+
+    /// The same with changes to the block.
+    pub(crate) fn start_with(
+        server: Server,
+        nodes: [&Address; 2],
+        changes: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         // Released at once: none of these proxies reports which free port it took.
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -111,6 +120,10 @@ impl Proxy {
         for (from, to) in replaced {
             assert_eq!(block.matches(from).count(), 1, "{from:?} in {block}");
             block = block.replace(from, &to);
+        }
+        for (from, to) in changes {
+            assert_eq!(block.matches(from).count(), 1, "{from:?} in {block}");
+            block = block.replace(from, to);
         }
         let file = folder.path().join("configuration");
         fs::write(&file, server.file(&block, folder.path())).expect("a file");
