@@ -11,7 +11,7 @@ use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     MetricsConfig, NodesConfig, Origins, OriginsWritten, OwnLogsConfig, PermissionsConfig,
     PublicConfig, ReadinessConfig, RecoveryConfig, RecoverySettings, ResumeConfig, Secret,
-    ServerConfig, ServerLimits, TcpOptions, TenantConfig, TenantsConfig,
+    ServerConfig, ServerLimits, StreamsConfig, TcpOptions, TenantConfig, TenantsConfig,
 };
 
 use crate::config::kind::{HeaderChange, TenantsFrom};
@@ -117,6 +117,7 @@ pub(crate) fn config(
         );
     }
     notes.extend(resume_notes(&values));
+    notes.extend(stream_notes(&values));
     Config {
         written: Written::new(values.clone(), legacy.clone()),
         server: server(&values, survey.good()),
@@ -162,6 +163,16 @@ fn resume_notes(values: &Values) -> Vec<String> {
     notes
 }
 
+/// What keeps clients over HTTP from going on where they were.
+fn stream_notes(values: &Values) -> Option<String> {
+    let is_lossy = values.poll_enabled.value && !values.recovery_enabled.value;
+    is_lossy.then(|| {
+        "poll.enabled without recovery.enabled: what is published between two polls of a client is \
+         lost, and it fetches each time. Enable recovery"
+            .to_owned()
+    })
+}
+
 fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
     let mode = values.listen_mode.value;
     ServerConfig {
@@ -173,6 +184,8 @@ fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
         public: PublicConfig {
             websocket_path: values.websocket_path.value.clone(),
             root_health: values.root_health.value,
+            sse: values.sse_enabled.value,
+            poll: values.poll_enabled.value,
             origins: Origins {
                 allow: values.origins_allow.value.clone(),
                 require: values.origins_require.value,
@@ -278,6 +291,10 @@ fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
                 messages: values.recovery_messages.value,
                 bytes: values.recovery_bytes.value,
             },
+        },
+        streams: StreamsConfig {
+            max_age: values.sse_max_age.value,
+            wait_max: values.poll_wait_max.value,
         },
         resume: ResumeConfig {
             enabled: values.resume_enabled.value,

@@ -44,6 +44,14 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "Pings to silent clients, to detect dead connections.",
     ),
     ("tcp", "Options of clients' sockets."),
+    (
+        "sse",
+        "Event streams: clients that cannot use WebSockets, or need nothing but `EventSource`.",
+    ),
+    (
+        "poll",
+        "Long polls: clients behind proxies that hold back streams.",
+    ),
     ("drain", "Graceful shutdown."),
     (
         "recovery",

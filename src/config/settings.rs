@@ -1,33 +1,12 @@
 //! Every setting of the gateway, defined once: reading, bounds, defaults, whether a reload applies
 //! it, and documentation all come from this table.
 
+mod types;
 mod units;
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use ht_backend::FORWARD_BYTES_MAX;
-use ht_backend::config::{BackendConfig, HookCall};
-use ht_broker::config::{NatsConfig, PostgresConfig, RedisConfig, StreamConfig};
-use ht_core::limits::Limits;
-use ht_node::config::{
-    AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
-    Listen, Matching, MetricsConfig, NodesConfig, OriginPattern, OwnLogsConfig, PermissionsConfig,
-    PublicConfig, ReadinessConfig, RecoveryConfig, RecoverySettings, RestrictedKey, ResumeConfig,
-    Secret, ServerLimits, TcpOptions, Trusted, TrustedProxies, Unreachable, UsageConfig,
-    WindowConfig,
-};
-
-use crate::config::kind::{
-    Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Credentials, DefaultTenant, File, Flag,
-    HeaderChange, Headers, Listed, Memory, Mode, Name, NatsUrl, NodeName, Password, PostgresUrl,
-    QueueName, RedisUrl, RelativePath, RestrictedKeys, SchemaName, ServiceUrl, Steps, StreamName,
-    SubjectName, TenantDefault, TenantsFrom, UrlPath,
-};
-use crate::config::log::{Format, Level, RabbitMqLog};
-use crate::config::python::PythonVariables;
+use crate::config::settings::types::*;
+use crate::config::settings::units::*;
 use crate::config::table::settings;
-use units::{DAY, GIB, HOUR, KIB, MIB, MONTH, MS, count, period, secs, size};
 
 settings! {
     listen: Listen, restart "listen", Address, Address::tcp("0.0.0.0:5000"),
@@ -317,6 +296,16 @@ settings! {
         "`SO_SNDBUF` of clients' sockets: bytes that the kernel buffers for a client before data is queued in the gateway. Linux doubles the number. 0: the kernel decides, and lets it grow up to `net.ipv4.tcp_wmem` for fast clients; set about 128 KiB if kernel memory is short.";
     tcp_user_timeout: Duration, live "tcp.user_timeout", period(Duration::ZERO, HOUR), TcpOptions::default().user_timeout,
         "`TCP_USER_TIMEOUT` of clients' sockets: a connection ends if the peer acknowledges no sent data, or has no buffer space, for this long. It is above `limits.outbox_age`, so that slow consumers are evicted and counted first. 0: the kernel's default, about fifteen minutes.";
+
+    sse_enabled: bool, live "sse.enabled", Flag, PublicConfig::default().sse,
+        "Serve [event streams](streams.md) at `/sse/`, beside the WebSocket's path.";
+    sse_max_age: Duration, live "sse.max_age", period(secs(1), DAY), StreamsConfig::default().max_age,
+        "A stream ends after this, or up to a tenth earlier, and its client opens another one at once: so it does not end in the middle because of a limit of a proxy. Keep it below those limits.";
+
+    poll_enabled: bool, live "poll.enabled", Flag, PublicConfig::default().poll,
+        "Answer [long polls](streams.md#long-polling) at `/poll/`, beside the WebSocket's path. Enable `recovery.enabled` with it: between two polls nothing is kept of a client.";
+    poll_wait_max: Duration, live "poll.wait_max", period(secs(1), HOUR), StreamsConfig::default().wait_max,
+        "A long poll is answered after this at the latest, also if its client would wait longer. Keep it below the timeouts of proxies.";
 
     drain_delay: Duration, live "drain.delay", period(Duration::ZERO, HOUR), DrainConfig::default().delay,
         "How long after SIGTERM `/ready` is 503 while the port stays open and everything is served as before, so that load balancers and Kubernetes endpoints can send new clients elsewhere. A second signal ends it. 0: the port closes at once.";

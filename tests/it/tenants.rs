@@ -10,6 +10,7 @@ mod load;
 mod own_logs;
 mod publishers;
 mod retained;
+mod streams;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -7,6 +7,7 @@ mod nodes;
 mod permissions;
 mod resume;
 mod rights;
+mod streams;
 mod tenant;
 mod usage;
 
@@ -32,6 +33,7 @@ pub use crate::config::nodes::NodesConfig;
 pub use crate::config::permissions::{PermissionsConfig, Unreachable};
 pub use crate::config::resume::{RESUME_SECRET_BYTES_MIN, RESUME_SECRETS_MAX, ResumeConfig};
 pub use crate::config::rights::{RestrictedKey, Right, Rights};
+pub use crate::config::streams::StreamsConfig;
 pub use crate::config::tenant::{
     HostName, HostNameError, KeyHash, OpenLog, OwnLogsConfig, PublishKey, TenantConfig,
     TenantLimits, TenantLog, TenantName, TenantsConfig,
@@ -86,6 +88,8 @@ pub struct ServerConfig {
     pub recovery: RecoveryConfig,
     /// How clients are let in again without a call to the API.
     pub resume: ResumeConfig,
+    /// How long event streams and long polls last.
+    pub streams: StreamsConfig,
     /// How nodes on the same broker know of each other.
     pub nodes: NodesConfig,
     /// How the permissions of open connections are renewed.

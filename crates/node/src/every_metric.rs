@@ -18,6 +18,10 @@ macro_rules! every_metric {
                 observed shard_connections = Read::GaugeByShard(|now| now.by_shard(|it| it.node.totals.connections_by_shard()));
                     "Open connections by shard; they differ by the few that were closed last"
                     "When one shard has many more than the others: they are distributed evenly."
+                observed streams = Read::Sum(STATS.streams);
+                    "When it nears `connections` on pages that use WebSockets: a proxy does not let these through."
+                observed polls = Read::Sum(STATS.polls);
+                    "As `streams`: proxies hold back streams, too."
                 observed rooms = Read::Gauge(|now| now.sum(|it| it.node.interest.rooms()));
                     "Rooms with at least one subscriber"
                     "Not by itself; with `subscriptions` it explains memory."
@@ -59,6 +63,9 @@ macro_rules! every_metric {
                 counted bootstraps by "outcome" BootstrapOutcome;
                     "Results of bootstrap calls"
                     "Every outcome except `admitted` and `status` is a fault of the backend or the configuration. With `busy`, `line-full` and `circuit-open` it was not called. `server-error`: a status that does not concern the user (5xx, 429), for example during a deployment; clients reconnect. `status`: any other status than 200; many at once: expired sessions. `redirect`: usually a login page."
+                counted poll_bootstraps;
+                    "Long polls for which the API was called, although their client had polled before"
+                    "When it nears the rate of polls: clients have no resume ticket, because their grants are too long or `resume.enabled` is off. Use streams, or shorter grants."
                 counted accept_waits by "listener" ListenerKind;
                     "Times that a new connection had to wait because all slots for new connections were in use"
                     "When it grows. `public`: connections before the upgrade, see `limits.handshakes`. `internal`: publishers and probes, of which 1,024 are served at once. The log has the remedy."

@@ -12,12 +12,14 @@ use ht_backend::ForwardRules;
 use ht_core::account::Accounts;
 use ht_core::outbox::Outboxes;
 use ht_core::publication::Logged;
-use ht_core::shard::{KeepaliveSettings, Settings};
+use ht_core::shard::{KeepaliveSettings, Settings, StreamSettings};
 use ht_core::window::Reader;
+use ht_proto::client::MessageLimits;
+use ht_proto::room::RoomLimits;
 
 use crate::config::{
     AuthConfig, DrainConfig, HostPattern, PermissionsConfig, PublicConfig, RecoveryConfig,
-    RestrictedKey, ResumeConfig, Secret, ServerConfig, ServerLimits, TcpOptions,
+    RestrictedKey, ResumeConfig, Secret, ServerConfig, ServerLimits, StreamsConfig, TcpOptions,
 };
 
 /// The settings of the control side that [`crate::Gateway::reload`] changes. Clones share them.
@@ -47,6 +49,10 @@ pub struct LiveSettings {
     pub recovery: RecoveryConfig,
     /// How clients are let in again without a call to the API.
     pub resume: ResumeConfig,
+    /// How long event streams and long polls last.
+    pub streams: StreamsConfig,
+    /// Bounds of the requests for them.
+    pub messages: MessageLimits,
     /// Options of the sockets of clients that are accepted from now on.
     pub tcp: TcpOptions,
     /// What is forwarded to the API.
@@ -71,6 +77,14 @@ impl LiveSettings {
             drain: config.drain,
             recovery: config.recovery,
             resume: config.resume.clone(),
+            streams: config.streams,
+            messages: MessageLimits {
+                request_id_bytes: config.session.request_id_bytes,
+                room: RoomLimits {
+                    bytes: config.session.room_bytes,
+                    depth: config.session.room_depth,
+                },
+            },
             tcp: config.tcp.clone(),
             rules,
             permissions: config.permissions,
@@ -144,6 +158,9 @@ pub fn shard_settings(
         compression: config.compression.unwrap_or_default(),
         permissions: config.permissions.of_shard(),
         recovery: config.recovery.replay,
+        streams: StreamSettings {
+            max_age: ms(config.streams.max_age),
+        },
         window,
     }
 }

@@ -1,11 +1,13 @@
-//! The public listener: websockets and a health check, nothing that publishes or inspects.
+//! The public listener: websockets, streams and a health check, nothing that publishes or inspects.
 
+mod admit;
 mod authentication;
 mod bootstrap;
 mod connection;
 mod credentials;
 mod outcome;
 mod resume;
+mod stream;
 mod upgrade;
 
 use std::io;

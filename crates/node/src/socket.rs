@@ -41,6 +41,8 @@ pub(crate) struct About {
     pub(crate) credentials: Option<Arc<KeptCredentials>>,
     /// For its resume tickets, if it gets any.
     pub(crate) holder: Option<Box<Holder>>,
+    /// The hooks report it.
+    pub(crate) is_reported: bool,
     /// When a ping hook was last called, in the shard's milliseconds, counted from one.
     pub(crate) pinged: Option<NonZeroU64>,
 }

@@ -12,8 +12,8 @@ use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     Matching, MetricsConfig, NodesConfig, PermissionsConfig, PublicConfig, ReadinessConfig,
-    RecoveryConfig, ResumeConfig, ServerConfig, ServerLimits, TcpOptions, TenantsConfig,
-    UsageConfig,
+    RecoveryConfig, ResumeConfig, ServerConfig, ServerLimits, StreamsConfig, TcpOptions,
+    TenantsConfig, UsageConfig,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -73,6 +73,7 @@ fn config() -> ServerConfig {
         drain: DrainConfig::default(),
         window_file: None,
         recovery: RecoveryConfig::default(),
+        streams: StreamsConfig::default(),
         resume: ResumeConfig::default(),
         permissions: PermissionsConfig::default(),
         metrics: MetricsConfig::default(),

@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod proxy;
 pub(crate) mod rabbit;
 pub(crate) mod reply;
+pub(crate) mod source;
 pub(crate) mod stream;
 pub(crate) mod tls;
 

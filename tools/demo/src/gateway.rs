@@ -11,8 +11,8 @@ use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, Compression, DrainConfig, HookQueueConfig, InternalConfig,
     KeepaliveConfig, Listen, Matching, MetricsConfig, NodesConfig, PermissionsConfig, PublicConfig,
-    ReadinessConfig, RecoveryConfig, ResumeConfig, ServerConfig, ServerLimits, TcpOptions,
-    TenantsConfig, UsageConfig,
+    ReadinessConfig, RecoveryConfig, ResumeConfig, ServerConfig, ServerLimits, StreamsConfig,
+    TcpOptions, TenantsConfig, UsageConfig,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -160,6 +160,7 @@ fn server(options: &DemoOptions, build: BuildInfo) -> ServerConfig {
         },
         window_file: None,
         recovery: RecoveryConfig::default(),
+        streams: StreamsConfig::default(),
         resume: ResumeConfig::default(),
         permissions: PermissionsConfig::default(),
         metrics: MetricsConfig::default(),

@@ -8,12 +8,14 @@ use ht_backend::{Backend, Credentials, Failure, ForwardRules, Hook, Permissions}
 use ht_core::index::Matching;
 use ht_core::window::WindowLimits;
 use ht_overload::Due;
+use ht_proto::client::MessageLimits;
+use ht_proto::room::RoomLimits;
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
 use crate::config::{
     AuthConfig, DrainConfig, PermissionsConfig, PublicConfig, RecoveryConfig, ResumeConfig,
-    ServerLimits, TcpOptions, TenantsConfig,
+    ServerLimits, StreamsConfig, TcpOptions, TenantsConfig,
 };
 use crate::inbox::Receiver;
 use crate::live::LiveSettings;
@@ -148,6 +150,11 @@ fn live(permissions: PermissionsConfig) -> Live {
         drain: DrainConfig::default(),
         recovery: RecoveryConfig::default(),
         resume: ResumeConfig::default(),
+        streams: StreamsConfig::default(),
+        messages: MessageLimits {
+            request_id_bytes: 64,
+            room: RoomLimits::TRUSTED,
+        },
         tcp: TcpOptions::default(),
         rules: ForwardRules::new(Vec::new()),
         permissions,

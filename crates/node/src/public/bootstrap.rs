@@ -125,7 +125,7 @@ impl Bootstrap {
         );
         let kept =
             (self.rechecks || tenant.has_hooks()).then(|| self.interner.credentials(credentials));
-        let gets_tickets = facts.subprotocol.is_some() && self.tickets.are_given();
+        let gets_tickets = facts.gets_tickets && self.tickets.are_given();
         let rules = tenant.rules(settings);
         let holder = gets_tickets
             .then(|| Box::new(Holder::new(tenant.name(), &rules.identity(credentials))));

@@ -1,20 +1,16 @@
 //! One connection of the public listener, until it ends or is handed to its shard.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ht_edge::address::{Arrival, Peer};
 use ht_edge::listener::Stream;
 use ht_edge::permits::AddressPermit;
-use ht_edge::quotas::Load;
 use ht_edge::rejection::{HandshakeError, Rejection};
 use ht_edge::request::RequestFacts;
 use ht_edge::respond::{self, Body};
 use ht_edge::route::{self, Route};
 use ht_edge::screening;
-use ht_edge::tenant;
-use ht_proto::close::Close;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,12 +21,10 @@ use tracing::Instrument as _;
 use crate::charge::{Charged, HandshakeCharge};
 use crate::config::HEAD_BYTES_MIN;
 use crate::live::LiveSettings;
-use crate::public::bootstrap::Asking;
-use crate::public::outcome::Outcome;
-use crate::public::upgrade::{Entry, Handover, HandoverCell};
-use crate::public::{Public, credentials};
-use crate::tenants::closer::SUSPENDED_MS;
-use crate::tenants::{Choice, Tenant};
+use crate::public::admit::{self, Request as Asked, find_tenant};
+use crate::public::upgrade::{Handover, HandoverCell, Way};
+use crate::public::{Public, stream};
+use crate::tenants::Tenant;
 
 /// Serves HTTP until the connection ends or becomes a websocket, which is then handed to its shard.
 pub(super) async fn serve(
@@ -55,20 +49,30 @@ pub(super) async fn serve(
         .max_buf_size(settings.limits.head_bytes.max(HEAD_BYTES_MIN))
         .serve_connection(TokioIo::new(Charged { stream, charge }), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = public.leaving.cancelled() => {
-            if !asked.load(Ordering::Relaxed) {
+    let mut connection = connection;
+    let mut is_leaving = false;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut connection => break ended,
+            () = pending.taken_over() => {
+                // Nothing was written, and the request was read whole: a shard answers it.
+                if let (Some(handover), Some(parts)) = (pending.take(), connection.into_parts()) {
+                    handover.taken_over(public, parts.io.into_inner()).await;
+                }
                 return;
             }
-            connection.await
+            () = public.leaving.cancelled(), if !is_leaving => {
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
+                is_leaving = true;
+            }
         }
     };
     match ended {
         Ok(()) => {
             if let Some(handover) = pending.take() {
-                handover.finish(public).await;
+                handover.upgraded(public).await;
             }
         }
         Err(error) if error.is_timeout() || error.is_parse_too_large() => {
@@ -144,59 +148,15 @@ async fn respond_to(
             }
         }
         Route::Websocket => respond::method_not_allowed("GET"),
+        Route::Stream(endpoint) => {
+            stream::respond(public, pending, arrival, endpoint, &mut request).await
+        }
         Route::Health if reads => respond::text(StatusCode::OK, "ok"),
         Route::Root if reads => route::root_health(public.lifecycle.is_draining()),
         Route::Health | Route::Root => respond::method_not_allowed("GET, HEAD"),
         Route::Nothing => route::nothing(&request, &settings.public, tenants.are_enabled()),
     };
     Ok(last(response))
-}
-
-/// Finds the tenant whose client a request is of.
-fn find_tenant(
-    public: &Public,
-    settings: &LiveSettings,
-    request: &Request<Incoming>,
-) -> Result<Arc<Tenant>, Rejection> {
-    let (host, path) = (tenant::host(request), request.uri().path());
-    // One that took it would have the clients of `main`, and those of hosts would name two.
-    let path = if route::is_websocket(path, &settings.public) {
-        ""
-    } else {
-        path
-    };
-    match public
-        .bootstrap
-        .tenants
-        .choose(host, path, tenant::keys(request))
-    {
-        Choice::One(tenant) => Ok(tenant),
-        Choice::Nobody => {
-            if let Some(suppressed) = public.throttles.allow("no-tenant") {
-                tracing::warn!(
-                    host,
-                    path,
-                    suppressed,
-                    "rejecting clients that belong to no tenant, with 404. If they should, add the \
-                     host to `hosts` of their tenant, and have the proxy in front pass Host on \
-                     (nginx: proxy_set_header Host $host;)"
-                );
-            }
-            Err(no_tenant())
-        }
-        Choice::Disagree => {
-            let sentence = "The host, the path and the key of this request name different tenants.";
-            Err(Rejection::bad_request(HandshakeError::Handshake, sentence))
-        }
-    }
-}
-
-/// 404 for a client that belongs to no tenant.
-fn no_tenant() -> Rejection {
-    let sentence = "There is nothing here: the host, the path and the key of this request are no \
-                    tenant's. They are `hosts`, `path` and `key` in the settings of a tenant.";
-    let response = respond::text(StatusCode::NOT_FOUND, sentence);
-    Rejection::new(HandshakeError::Handshake, response)
 }
 
 /// Closes a connection after its only response: a client that keeps it alive would take a permit
@@ -223,8 +183,7 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     })
 }
 
-/// Checks the request, takes permits for its client, then calls the backend to authenticate it, or
-/// leaves that to the first frame.
+/// Checks the request for a websocket and admits its client.
 async fn admit(
     public: &Public,
     settings: &LiveSettings,
@@ -235,43 +194,14 @@ async fn admit(
     let (config, throttles) = (&settings.public, &public.throttles);
     let (origins, compression) = (tenant.origins(settings), settings.compression);
     let facts = RequestFacts::of(request, arrival, config, origins, compression, throttles)?;
-    let limits = settings.limits.quotas();
-    let share = tenant.share(public.bootstrap.tenants.are_enabled());
-    let load = Load {
-        open: public.totals.connections_of_node(),
-        memory_is_short: public.bootstrap.memory.is_short(),
+    let asked = Asked {
+        facts: &facts,
+        headers: request.headers(),
+        query: request.uri().query(),
     };
-    let permits = public
-        .quotas
-        .admit_handshake(&facts, &limits, load, &share)?;
-    let query = request.uri().query();
-    let rules = tenant.rules(settings);
-    let credentials = credentials::collect(rules, &facts, request.headers(), query, throttles)?;
-    let credentials = credentials.of_tenant(tenant.id());
-    // It has another log by now, or is removed.
-    let pipeline = public.pipelines.of(tenant).ok_or_else(no_tenant)?;
-    let entry = if tenant.is_suspended() {
-        Entry::Asked(Outcome::Refused(Close::SUSPENDED.within(SUSPENDED_MS)))
-    } else if credentials::await_token(&settings.auth, rules, &facts, &credentials) {
-        Entry::AwaitsToken(credentials)
-    } else {
-        let asking = Asking {
-            settings,
-            tenant,
-            pipeline: &pipeline,
-            facts: &facts,
-            credentials: &credentials,
-        };
-        tokio::select! {
-            outcome = public.bootstrap.ask(asking) => {
-                Entry::Asked(outcome)
-            }
-            () = public.leaving.cancelled() => return Err(Rejection::leaving()),
-            () = tenant.ended() => return Err(no_tenant()),
-        }
-    };
+    let (permits, pipeline, entry) = admit::admit(public, (settings, tenant), asked).await?;
     Ok(Handover {
-        upgrade: hyper::upgrade::on(request),
+        way: Way::Upgrade(hyper::upgrade::on(request)),
         facts,
         permits,
         pipeline,

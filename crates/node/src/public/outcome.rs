@@ -51,6 +51,11 @@ pub(super) struct Admitted {
 }
 
 impl Outcome {
+    /// Whether the client was let in by its resume ticket.
+    pub(super) fn is_resumed(&self) -> bool {
+        matches!(self, Self::Admitted(admitted) if admitted.resumed.is_some())
+    }
+
     /// What a shard needs to welcome the client, or to reject it. `early`: data received after the
     /// handshake.
     ///
@@ -101,6 +106,7 @@ impl Outcome {
             events: facts.events,
             deflate: facts.deflate,
             subprotocol: facts.subprotocol,
+            stream: None,
         };
         let mut about = None;
         match self {
@@ -156,6 +162,7 @@ fn about_client(
             user,
             credentials,
             holder,
+            is_reported: facts.is_reported,
             pinged: None,
         })
     })

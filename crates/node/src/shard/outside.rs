@@ -176,7 +176,9 @@ impl World<Socket> for Outside {
             }
             Hook::Ping => {}
         }
-        if let (Some(hooks), Some(about)) = (&self.hooks, &mut peer.about) {
+        if let (Some(hooks), Some(about)) = (&self.hooks, &mut peer.about)
+            && about.is_reported
+        {
             hooks.queue(hook, about, now);
         }
     }
