@@ -211,9 +211,7 @@ impl<P: Peer> Shard<P> {
     ) -> Option<Paused> {
         let bytes = u16::try_from(input.remaining()).unwrap_or(u16::MAX);
         input.skip();
-        let Some(stream) = self.sessions[id.index()].transport.stream_mut() else {
-            return None;
-        };
+        let stream = self.sessions[id.index()].transport.stream_mut()?;
         stream.stray = stream.stray.saturating_add(bytes);
         if stream.stray > STRAY {
             self.stats.violations += 1;

@@ -147,9 +147,10 @@ async fn read(
     request: &mut Request<Incoming>,
 ) -> Result<(StreamRequest, usize), Rejection> {
     let refuse = |error: StreamRequestError| {
-        let status = match error {
-            StreamRequestError::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
-            _ => StatusCode::BAD_REQUEST,
+        let status = if error == StreamRequestError::TooLong {
+            StatusCode::PAYLOAD_TOO_LARGE
+        } else {
+            StatusCode::BAD_REQUEST
         };
         reject(status, error.to_string())
     };
@@ -205,12 +206,14 @@ fn refuse(public: &Public, page: &Page, rejection: Rejection, is_plain: bool) ->
 /// The same as an answer that a browser's `EventSource` comes back after, which it never does after
 /// another status.
 fn later(reason: HandshakeError) -> Response<Body> {
-    let why = match reason {
-        HandshakeError::Leaving => Close::RESTART,
-        _ => Close::OVERLOADED.within(LATER),
+    let is_leaving = reason == HandshakeError::Leaving;
+    let why = if is_leaving {
+        Close::RESTART
+    } else {
+        Close::OVERLOADED.within(LATER)
     };
     let random = Uuid::new_v4().as_u64_pair().1;
-    let within = (reason != HandshakeError::Leaving).then_some(LATER);
+    let within = (!is_leaving).then_some(LATER);
     let mut body = Vec::new();
     put_retry(&mut body, retry_ms(within, Advice::of(why.code()), random));
     let message = close(why.code(), &why.reason());

@@ -11,7 +11,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
-use super::{EINPROGRESS, FleetError, JoinError, PER_SOURCE, dialect, frame};
+use super::{Dialect, EINPROGRESS, FleetError, JoinError, PER_SOURCE, dialect, frame};
 
 /// The room of what they missed.
 pub const ROOM: &str = r#"{"target":"bench","id":"away"}"#;
@@ -244,7 +244,7 @@ impl Client {
         let bytes = std::mem::take(&mut self.partial);
         let mut used = 0;
         if self.stage == Stage::Upgrade {
-            match dialect::upgrade_answer(&bytes)? {
+            match dialect::upgrade_answer(Dialect::HighTemplar, &bytes)? {
                 Some(length) => used = length,
                 None => {
                     self.partial = bytes;

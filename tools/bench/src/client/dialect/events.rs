@@ -7,7 +7,7 @@ use crate::client::frame::{self, Frame, PAYLOAD_BYTES_MAX, Unreadable};
 use crate::workload::Rooms;
 
 /// The request of a client of the gateway: its subscription is in the body.
-pub(super) fn post(identity: Identity, rooms: Rooms, server: SocketAddr, cookies: &str) -> String {
+pub(super) fn post(identity: Identity, rooms: Rooms, server: SocketAddr) -> String {
     let body = format!(
         r#"{{"subscriptions":[{{"requestId":"{}","room":{}}}]}}"#,
         identity.id_of(0).hyphenated(),
@@ -16,7 +16,7 @@ pub(super) fn post(identity: Identity, rooms: Rooms, server: SocketAddr, cookies
     format!(
         "POST /sse/ HTTP/1.1\r\nHost: {server}\r\nAccept: text/event-stream\r\n\
          Origin: http://{server}\r\nUser-Agent: ht-bench\r\n\
-         Cookie: sessionid={}{cookies}\r\nContent-Length: {}\r\n\r\n{body}",
+         Cookie: sessionid={}; csrftoken=bench\r\nContent-Length: {}\r\n\r\n{body}",
         identity.number,
         body.len()
     )

@@ -133,11 +133,13 @@ impl Dialect {
             Self::Url => format!("/ws/?room={}", rooms.name(identity.number)),
             Self::SocketIo => "/socket.io/?EIO=4&transport=websocket".to_owned(),
             Self::Nats => "/".to_owned(),
-            Self::Events | Self::UrlEvents => {
-                let request = match self {
-                    Self::Events => events::post(identity, rooms, server, "; csrftoken=bench"),
-                    _ => events::get(identity, rooms, server),
-                };
+            Self::Events => {
+                let request = events::post(identity, rooms, server);
+                out.extend_from_slice(request.as_bytes());
+                return Stage::Upgrading;
+            }
+            Self::UrlEvents => {
+                let request = events::get(identity, rooms, server);
                 out.extend_from_slice(request.as_bytes());
                 return Stage::Upgrading;
             }
