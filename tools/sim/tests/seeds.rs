@@ -84,7 +84,7 @@ fn is_found(mutant: Mutant) {
             "has not answered since|old rights|a command closed it|placed after the command"
         }
         Mutant::SilentCommands => {
-            "a command closed it|placed after the command|success is false|old rights"
+            "a command closed it|placed after the command|success is false|old rights|is still held"
         }
         Mutant::OldAnswer => "has not answered since|without a grant|old rights|success is true",
         Mutant::ShortWindow => "never came|was to come before it",
