@@ -4,9 +4,11 @@
 mod answers;
 mod changes;
 mod hooks;
+mod hosts;
 mod kit;
 mod limits;
 mod load;
+mod mixed;
 mod own_logs;
 mod publishers;
 mod retained;
@@ -352,12 +354,18 @@ fn tenants_are_told_apart_on_every_node_over_rabbitmq() {
     expect_own(&mut clients, &nodes[0]);
     // A publisher of the broker names the tenant itself; one that names none is of `main`.
     let rabbit = Rabbit::connect(vhost.url());
-    let body = |tenant: &str| json!({"rooms": [{"n": 1}], "data": 2, "tenant": tenant});
     rabbit.publish(json!({"rooms": [{"n": 1}], "data": 1}).to_string());
-    rabbit.publish(body("globex").to_string());
+    // Nodes without tenants would deliver this one.
+    let plain = json!({"tenant": "globex", "rooms": [{"n": 1}], "data": 1});
+    rabbit.publish(plain.to_string());
+    let globex = json!({
+        "tenant": "globex", "rooms": [], "tenant_rooms": [{"n": 1}], "data": 2,
+    });
+    rabbit.publish(globex.to_string());
     rabbit.publish(json!({"command": "disconnect", "user": 7, "tenant": "acme"}).to_string());
     let [(_, acme), (_, other)] = &mut clients;
     assert_eq!(acme.expect_close(4303), "ended");
     assert_eq!(other.expect_publish().0, 2);
     other.fence();
+    nodes[1].wait_for_line("the rooms of a tenant's trigger are in `tenant_rooms`");
 }

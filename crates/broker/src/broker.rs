@@ -23,12 +23,15 @@ use crate::line::line;
 use crate::log::{AppendError, Kind, Log, NewEntry};
 use crate::order::Placed;
 use crate::probes::Probes;
-use crate::sequencer::Sequencer;
+use crate::sequencer::{Refusal, Sequencer};
 use crate::waiters::Waiters;
 use crate::{Counts, Health, follow};
 
 /// Bad messages are logged this often at most.
 const REJECTED_LOG: Duration = Duration::from_secs(10);
+
+/// Messages of tenants are logged this often at most, where there are none.
+const OF_TENANTS_LOG: Duration = Duration::from_secs(600);
 
 /// A probe is waited for as long as its sender likes.
 const PROBE_WITHIN: Duration = Duration::from_secs(3_600);
@@ -62,6 +65,7 @@ pub struct Broker {
     pub(crate) waiters: Waiters,
     pub(crate) probes: Probes,
     rejected: Mutex<Throttle>,
+    of_tenants: Mutex<Throttle>,
 }
 
 impl Broker {
@@ -82,6 +86,7 @@ impl Broker {
             waiters: Waiters::default(),
             probes: Probes::default(),
             rejected: Mutex::new(Throttle::new(REJECTED_LOG)),
+            of_tenants: Mutex::new(Throttle::new(OF_TENANTS_LOG)),
         }
     }
 
@@ -148,29 +153,25 @@ impl Broker {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let records = records.into_iter().map(Into::into);
-        self.append(
-            records
-                .map(|record: Record| record.text().clone())
-                .collect(),
-        )
-        .await
+        self.append(records.into_iter().map(Into::into).collect())
+            .await
     }
 
-    async fn append(&self, texts: Vec<Bytes>) -> Result<Vec<Placed>, AppendError> {
+    async fn append(&self, records: Vec<Record>) -> Result<Vec<Placed>, AppendError> {
         let started = Instant::now();
         let deadline = started + self.publish_timeout;
-        let bytes = texts.iter().map(Bytes::len).sum();
+        let bytes = records.iter().map(|record| record.text().len()).sum();
         // Unconstrained: a call that yields before it is queued would lose its turn to later ones.
-        let tickets = unconstrained(self.waiters.tickets(texts.len(), bytes));
+        let tickets = unconstrained(self.waiters.tickets(records.len(), bytes));
         let tickets = timeout_at(deadline, tickets).await;
         let mut tickets =
             tickets.map_err(|_| AppendError::Unavailable("too much is being published".into()))?;
-        let entries = tickets.keys().zip(texts);
-        let entries = entries.map(|(key, body)| NewEntry {
+        let entries = tickets.keys().zip(records);
+        let entries = entries.map(|(key, record)| NewEntry {
             kind: Kind::Trigger,
             key,
-            body,
+            tenant: record.scope().cloned(),
+            body: record.text().clone(),
         });
         let left = deadline.saturating_duration_since(Instant::now());
         let mut appending = self.log.append(entries.collect(), left);
@@ -207,6 +208,7 @@ impl Broker {
         let entry = NewEntry {
             kind: Kind::Note,
             key: note.boot.clone(),
+            tenant: None,
             body: note.message(),
         };
         self.log.append(vec![entry], within).await.map(drop)
@@ -234,6 +236,7 @@ impl Broker {
         let entry = NewEntry {
             kind: Kind::Probe,
             key: probe.key.clone(),
+            tenant: None,
             body: Bytes::from_static(PROBE),
         };
         self.log.append(vec![entry], PROBE_WITHIN).await?;
@@ -261,8 +264,12 @@ impl Broker {
         self.health.send_replace(Health::NotReady(why));
     }
 
-    /// Counts a message that is neither a trigger nor a command, and logs it once in a while.
-    pub(crate) fn reject(&self, reason: &str) {
+    /// Counts a message that is not placed, and logs it once in a while.
+    pub(crate) fn reject(&self, refusal: &Refusal) {
+        let reason = match refusal {
+            Refusal::Wrong(reason) => reason,
+            Refusal::OfTenants => return self.pass_over(),
+        };
         self.counters.rejected();
         let mut throttle = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(suppressed) = throttle.allow(std::time::Instant::now()) {
@@ -271,6 +278,21 @@ impl Broker {
                 reason = line(reason),
                 suppressed,
                 "a message from the broker was dropped: it is not a trigger"
+            );
+        }
+    }
+
+    /// Counts a message of a tenant, where there are none.
+    fn pass_over(&self) {
+        self.counters.of_tenants();
+        let throttle = self.of_tenants.lock();
+        let mut throttle = throttle.unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = throttle.allow(std::time::Instant::now()) {
+            tracing::warn!(
+                broker = self.name(),
+                suppressed,
+                "this log carries tenants, and this node has none: what is theirs is not delivered \
+                 here. Configure [tenants] as on the other nodes, or give this node another log"
             );
         }
     }

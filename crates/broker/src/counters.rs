@@ -9,6 +9,7 @@ use crate::Counts;
 pub(crate) struct Counters {
     received: AtomicU64,
     rejected: AtomicU64,
+    of_tenants: AtomicU64,
     failures: AtomicU64,
 }
 
@@ -21,6 +22,10 @@ impl Counters {
         self.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn of_tenants(&self) {
+        self.of_tenants.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
@@ -29,6 +34,7 @@ impl Counters {
         Counts {
             received: self.received.load(Ordering::Relaxed),
             rejected: self.rejected.load(Ordering::Relaxed),
+            of_tenants: self.of_tenants.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
         }
     }

@@ -24,7 +24,7 @@ use crate::log::{Batch, From, Kind, LinkChange, Record, Tail, TailError, Trouble
 use crate::missed::{Missed, MissedReason};
 use crate::outage::{Notice, Outage};
 use crate::progress::Progress;
-use crate::sequencer::Sequencer;
+use crate::sequencer::{Refusal, Sequencer};
 
 /// Shortest wait before the next attempt, after a first failure.
 const BACKOFF_LEAST: Duration = Duration::from_millis(200);
@@ -277,8 +277,8 @@ impl Follower<'_> {
         &self,
         position: Option<Position>,
         parsed: Result<ht_proto::record::Record, String>,
-    ) -> Result<(Confirm, Entry), String> {
-        let record = parsed?;
+    ) -> Result<(Confirm, Entry), Refusal> {
+        let record = parsed.map_err(Refusal::Wrong)?;
         let (tenant, confirm) = (self.sequencer.tenant(&record)?, record.confirm());
         let entry = Entry {
             position,
@@ -341,8 +341,8 @@ impl Placing {
                 self.waiting.push(Waiting { own, confirm });
                 self.entries.push(entry);
             }
-            Err(reason) => {
-                broker.reject(&reason);
+            Err(refusal) => {
+                broker.reject(&refusal);
                 if let Some(number) = own {
                     broker.waiters.dropped(number);
                 }

@@ -48,7 +48,7 @@ pub use crate::broker::{Broker, Parse, Parsing};
 pub use crate::log::AppendError;
 pub use crate::missed::{Missed, MissedReason};
 pub use crate::order::Placed;
-pub use crate::sequencer::{Sequencer, Taken};
+pub use crate::sequencer::{Refusal, Sequencer, Taken};
 
 /// Whether a broker can be used, and why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct Counts {
     pub received: u64,
     /// Messages that are no triggers and were dropped.
     pub rejected: u64,
+    /// Messages of tenants that were passed over, because this node has none.
+    pub of_tenants: u64,
     /// Times that the connection to the broker was lost or could not be made.
     pub failures: u64,
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use ht_proto::entry::Position;
+use ht_proto::tenant::TenantName;
 
 use crate::encoding::Message;
 use crate::missed::{Missed, MissedReason};
@@ -129,6 +130,8 @@ pub struct NewEntry {
     pub kind: Kind,
     /// Names it for the node that appends it, which recognises its record by that.
     pub key: Box<str>,
+    /// The tenant other than `main` that it is of, for engines that can state it beside the message.
+    pub tenant: Option<TenantName>,
     /// Its message.
     pub body: Bytes,
 }

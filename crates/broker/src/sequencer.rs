@@ -17,8 +17,8 @@ pub trait Sequencer: Send + Sync + 'static {
     /// Whose a record of the log is.
     ///
     /// # Errors
-    /// With a sentence if it may not be placed.
-    fn tenant(&self, _record: &Record) -> Result<TenantId, String> {
+    /// If it may not be placed.
+    fn tenant(&self, _record: &Record) -> Result<TenantId, Refusal> {
         Ok(TenantId::MAIN)
     }
 
@@ -68,6 +68,15 @@ pub trait Sequencer: Send + Sync + 'static {
     /// The log has this epoch. `ends_another`: from here on; else all that was read back belongs to
     /// it.
     fn begin_epoch(&self, epoch: Epoch, ends_another: bool) -> BoxFuture<'_, ()>;
+}
+
+/// Why a record of the log is not placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is wrong, as this sentence says.
+    Wrong(String),
+    /// It is of a tenant, and this node has none.
+    OfTenants,
 }
 
 /// A probe in the order: the future is ready when every shard has processed it.

@@ -59,6 +59,7 @@ fn at(number: u64) -> Position {
 
 fn entries(count: usize, bytes: usize) -> Vec<NewEntry> {
     let entry = |_| NewEntry {
+        tenant: None,
         kind: Kind::Trigger,
         key: "a key".into(),
         body: vec![b'x'; bytes].into(),

@@ -505,6 +505,7 @@ async fn calls_that_wait_are_one_transaction() {
     let log = log(&database.config());
     let entries = |call: usize| {
         let entry = move |number| NewEntry {
+            tenant: None,
             kind: Kind::Trigger,
             key: format!("{call}.{number}").into(),
             body: "{}".into(),

@@ -488,6 +488,7 @@ async fn calls_that_wait_are_appended_together() {
     let log = log(&server.config());
     let entries = |call: usize| {
         let entry = move |number| NewEntry {
+            tenant: None,
             kind: Kind::Trigger,
             key: format!("{call}.{number}").into(),
             body: "{}".into(),
@@ -519,6 +520,7 @@ async fn long_records_are_read_in_parts() {
     let working = Arc::clone(&log);
     let working = tokio::spawn(async move { working.work().await });
     let entry = |number: usize| NewEntry {
+        tenant: None,
         kind: Kind::Trigger,
         key: number.to_string().into(),
         body: vec![b'x'; 1 << 20].into(),

@@ -104,6 +104,7 @@ async fn dropped_records_are_reported_and_holes_are_not() {
     let mut positions = Vec::new();
     while positions.is_empty() || log.bounds().await.unwrap().first <= positions.first().copied() {
         let entries = (0..50).map(|_| NewEntry {
+            tenant: None,
             kind: Kind::Trigger,
             key: "a key".into(),
             body: vec![b'x'; 2_000].into(),

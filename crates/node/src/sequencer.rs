@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::{BoxFuture, join_all};
 use ht_broker::order::Order;
-use ht_broker::{Missed, Placed, Sequencer, Taken};
+use ht_broker::{Missed, Placed, Refusal, Sequencer, Taken};
 use ht_control::interest::InterestIndex;
 use ht_core::command::Command;
 use ht_core::publication::Logged;
@@ -308,7 +308,7 @@ impl Sequencer for NodeSequencer {
         self.window.epoch()
     }
 
-    fn tenant(&self, record: &Record) -> Result<TenantId, String> {
+    fn tenant(&self, record: &Record) -> Result<TenantId, Refusal> {
         self.of_log(record)
     }
 

@@ -34,11 +34,12 @@ impl Record {
 
     /// Reads the record in `text`, a part of `body`.
     fn read(body: &Bytes, text: &str, limits: &TriggerLimits) -> Result<Self, TriggerError> {
-        let [rooms, data, id, tenant] = MEMBERS;
-        let names = [rooms, data, id, tenant, "command"];
-        let [rooms, data, id, tenant, command] = members_of(text, &names)?;
+        let [rooms, data, id, tenant, tenant_rooms] = MEMBERS;
+        let names = [rooms, data, id, tenant, tenant_rooms, "command"];
+        let [rooms, data, id, tenant, tenant_rooms, command] = members_of(text, &names)?;
         if command.is_none() {
-            return Trigger::of(body, text, [rooms, data, id, tenant], limits).map(Self::Trigger);
+            let found = [rooms, data, id, tenant, tenant_rooms];
+            return Trigger::of(body, text, found, limits).map(Self::Trigger);
         }
         let command = Command::read(body, text, limits.rooms)?;
         if command.text.len() > limits.bytes {
@@ -65,22 +66,39 @@ impl Record {
         }
     }
 
-    /// Puts the member `tenant` into its text, before all others, unless it has one.
-    pub fn name_tenant(&mut self, name: &TenantName) {
-        if self.tenant().is_some() {
-            return;
+    /// Whether only nodes with tenants find out what it is about. A trigger may have a member
+    /// `tenant` that means nothing, beside the `rooms` of `main`.
+    #[must_use]
+    pub fn is_scoped(&self) -> bool {
+        match self {
+            Self::Trigger(trigger) => trigger.is_scoped,
+            Self::Command(command) => command.tenant.is_some(),
         }
-        let (text, tenant) = match self {
-            Self::Trigger(trigger) => (&mut trigger.text, &mut trigger.tenant),
-            Self::Command(command) => (&mut command.text, &mut command.tenant),
-        };
-        // Every record is an object with members.
-        let object = text.trim_ascii_start();
-        let members = object.strip_prefix(b"{").unwrap_or(object);
-        *text = [format!(r#"{{"tenant":"{name}","#).as_bytes(), members]
-            .concat()
-            .into();
-        *tenant = Some(Ok(name.clone()));
+    }
+
+    /// The tenant other than `main` that it is of, once it has the form that it has in the log.
+    #[must_use]
+    pub fn scope(&self) -> Option<&TenantName> {
+        let name = self.tenant().as_ref()?.as_ref().ok()?;
+        (self.is_scoped() && !name.is_main()).then_some(name)
+    }
+
+    /// Gives it the form that a record of this tenant has in the log: its text names the tenant, and
+    /// a trigger has its rooms in `tenant_rooms`.
+    pub fn name_tenant(&mut self, name: &TenantName) {
+        match self {
+            Self::Trigger(trigger) => trigger.scope(name),
+            Self::Command(command) if command.tenant.is_none() => {
+                // Every record is an object with members.
+                let object = command.text.trim_ascii_start();
+                let members = object.strip_prefix(b"{").unwrap_or(object);
+                command.text = [format!(r#"{{"tenant":"{name}","#).as_bytes(), members]
+                    .concat()
+                    .into();
+                command.tenant = Some(Ok(name.clone()));
+            }
+            Self::Command(_) => {}
+        }
     }
 
     /// Its JSON text, as it is in the log.
@@ -144,21 +162,29 @@ mod tests {
     }
 
     #[test]
-    fn the_tenant_is_put_in_front_and_read_again() {
+    fn the_form_in_the_log_names_the_tenant_and_hides_its_rooms() {
         let acme: TenantName = "acme".parse().unwrap();
+        let moved = r#"{"tenant":"acme","tenant_rooms":[{"a":1}],"rooms":[],"data":1}"#;
         for (text, expected) in [
-            (TRIGGER, r#"{"tenant":"acme","rooms":[{"a":1}],"data":1}"#),
+            (TRIGGER, moved),
             (
-                " {\n\"rooms\": [], \"data\": 1} ",
-                "{\"tenant\":\"acme\",\n\"rooms\": [], \"data\": 1} ",
+                " {\n\"rooms\": [], \"data\": [ 1 ], \"id\": 7} ",
+                r#"{"tenant":"acme","tenant_rooms":[],"rooms":[],"data":[ 1 ],"id":7}"#,
             ),
+            // Whatever else it has: of equal members the last counts, however they are spelled.
+            (
+                r#"{"rooms":[{"b":2}],"\u0072ooms":[{"a":1}],"more":2,"data":1,"id":null}"#,
+                moved,
+            ),
+            (r#"{"rooms":[{"a":1}],"data":1,"tenant":"acme"}"#, moved),
+            (
+                r#"{"rooms":[{"a":1}],"tenant_rooms":[{"b":2}],"data":1}"#,
+                moved,
+            ),
+            (moved, moved),
             (
                 COMMAND,
                 r#"{"tenant":"acme","command":"invalidate","user":7,"rooms":[],"data":null}"#,
-            ),
-            (
-                r#"{"rooms":[],"data":1,"tenant":"other"}"#,
-                r#"{"rooms":[],"data":1,"tenant":"other"}"#,
             ),
         ] {
             let Ok(Request::One(mut record)) = records(text) else {
@@ -166,18 +192,41 @@ mod tests {
             };
             record.name_tenant(&acme);
             assert_eq!(record.text(), expected);
+            assert_eq!(record.scope(), Some(&acme));
             let again = Record::parse(record.text(), &LIMITS).unwrap();
-            assert_eq!(again.tenant(), record.tenant(), "{text}");
-            let name = again.tenant().as_ref().unwrap().as_ref().unwrap().as_str();
-            assert_eq!(
-                name,
-                if expected.contains("other") {
-                    "other"
-                } else {
-                    "acme"
-                }
-            );
+            assert_eq!(again.scope(), Some(&acme), "{text}");
+            if let (Record::Trigger(trigger), Record::Trigger(again)) = (record, again) {
+                assert_eq!(again.rooms, trigger.rooms, "{text}");
+                assert_eq!(again.data, trigger.data, "{text}");
+                assert_eq!(again.id, trigger.id, "{text}");
+            }
         }
+    }
+
+    #[test]
+    fn whoever_knows_no_tenants_finds_no_rooms_in_the_form_in_the_log() {
+        let Ok(Request::One(mut record)) = records(TRIGGER) else {
+            panic!("a trigger");
+        };
+        record.name_tenant(&"acme".parse().unwrap());
+        let json: serde_json::Value = serde_json::from_slice(record.text()).unwrap();
+        // As a trigger of Python 3.1: both members, and nothing to deliver.
+        assert_eq!(json["rooms"], serde_json::json!([]));
+        assert_eq!(json["data"], 1);
+    }
+
+    #[test]
+    fn rooms_of_a_tenant_need_a_tenant() {
+        let text = r#"{"rooms":[{"a":1}],"tenant_rooms":7,"data":1}"#;
+        let Ok(Request::One(Record::Trigger(trigger))) = records(text) else {
+            panic!("a trigger of main");
+        };
+        assert!(!trigger.is_scoped && trigger.rooms.len() == 1);
+        let text = r#"{"tenant":"a","rooms":[{"a":1}],"tenant_rooms":[1],"data":1}"#;
+        assert_eq!(
+            records(text).unwrap_err().to_string(),
+            "tenant_rooms[0]: a room is a JSON object"
+        );
     }
 
     #[test]

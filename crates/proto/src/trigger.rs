@@ -27,6 +27,8 @@ pub struct Trigger {
     pub id: Option<Box<str>>,
     /// Whose it is.
     pub tenant: TenantMember,
+    /// Its rooms are in the member `tenant_rooms`, where nobody finds them who knows no tenants.
+    pub is_scoped: bool,
 }
 
 /// Bounds for what the API sends.
@@ -41,7 +43,11 @@ pub struct TriggerLimits {
 }
 
 /// The members of a trigger that are read.
-pub(crate) const MEMBERS: [&str; 4] = ["rooms", "data", "id", "tenant"];
+pub(crate) const MEMBERS: [&str; 5] = ["rooms", "data", "id", "tenant", TENANT_ROOMS];
+
+/// The rooms of a tenant's trigger in the log, beside empty `rooms`: whoever knows no tenants, such as
+/// a node without them or of an earlier version, takes it for a trigger without rooms.
+pub(crate) const TENANT_ROOMS: &str = "tenant_rooms";
 
 /// What is wrong with a request, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,9 +106,12 @@ pub enum Problem {
     /// `tenant` names one that is not here.
     #[error("there is no tenant {0}")]
     UnknownTenant(TenantName),
-    /// A command has a `tenant`, and there are none.
+    /// It is of a tenant, and there are none.
     #[error("this gateway has no tenants: leave it out")]
     NoTenants,
+    /// A trigger in the log names a tenant, and its rooms are where those of `main` are.
+    #[error("the rooms of a tenant's trigger are in `tenant_rooms`, and `rooms` is empty")]
+    PlainRooms,
     /// More tenants were named than a process can number.
     #[error("too many tenants were named since this node started: restart it")]
     TooManyTenants,
@@ -212,12 +221,15 @@ impl Trigger {
     pub(crate) fn of(
         body: &Bytes,
         text: &str,
-        [rooms, data, id, tenant]: [Option<&str>; 4],
+        [rooms, data, id, tenant, tenant_rooms]: [Option<&str>; 5],
         limits: &TriggerLimits,
     ) -> Result<Self, TriggerError> {
-        let rooms = rooms.ok_or(Problem::NoRooms).map_err(within("rooms"))?;
+        let tenant_rooms = tenant_rooms.filter(|_| tenant.is_some());
+        let member = tenant_rooms.map_or("rooms", |_| TENANT_ROOMS);
+        let rooms = tenant_rooms.or(rooms).ok_or(Problem::NoRooms);
+        let rooms = rooms.map_err(within("rooms"))?;
         let data = data.ok_or(Problem::NoData).map_err(within("data"))?;
-        let rooms = read_rooms(rooms, limits.rooms)?;
+        let rooms = read_rooms(rooms, member, limits.rooms)?;
         let id = id.map_or(Some(None), id::id).ok_or(Problem::Id);
         Ok(Self {
             text: body.slice_ref(text.as_bytes()),
@@ -225,7 +237,29 @@ impl Trigger {
             data: own(body, data),
             id: id.map_err(within("id"))?,
             tenant: tenant.map(TenantName::of_json),
+            is_scoped: tenant_rooms.is_some(),
         })
+    }
+
+    /// Moves its rooms to where only nodes with tenants look for them, and names its tenant. Members
+    /// that no node reads are left out.
+    pub(crate) fn scope(&mut self, name: &TenantName) {
+        let text = std::str::from_utf8(&self.text).unwrap_or_default();
+        // It was read before: it has both.
+        let Ok([rooms, data, id, _, tenant_rooms]) = members_of(text, &MEMBERS) else {
+            return;
+        };
+        let tenant_rooms = tenant_rooms.filter(|_| self.is_scoped);
+        let (Some(rooms), Some(data)) = (tenant_rooms.or(rooms), data) else {
+            return;
+        };
+        let id = id.filter(|_| self.id.is_some());
+        let id = id.map_or(String::new(), |id| format!(r#","id":{id}"#));
+        let before = format!(r#"{{"tenant":"{name}","{TENANT_ROOMS}":"#);
+        let parts = [&*before, rooms, r#","rooms":[],"data":"#, data, &*id, "}"];
+        self.text = parts.concat().into();
+        self.tenant = Some(Ok(name.clone()));
+        self.is_scoped = true;
     }
 }
 
@@ -272,19 +306,19 @@ fn within(member: impl fmt::Display) -> impl FnOnce(Problem) -> TriggerError {
     }
 }
 
-fn read_rooms(json: &str, rooms_max: usize) -> Result<Vec<Room>, TriggerError> {
+fn read_rooms(json: &str, member: &str, rooms_max: usize) -> Result<Vec<Room>, TriggerError> {
     let texts: Vec<&RawValue> = serde_json::from_str(json)
         .map_err(|_| Problem::RoomsNotAList)
-        .map_err(within("rooms"))?;
+        .map_err(within(member))?;
     if texts.len() > rooms_max {
-        return Err(within("rooms")(Problem::TooManyRooms(rooms_max)));
+        return Err(within(member)(Problem::TooManyRooms(rooms_max)));
     }
     let mut rooms = Vec::with_capacity(texts.len());
     let mut seen = HashSet::new();
     for (index, text) in texts.iter().enumerate() {
         let room = Room::parse(text.get(), RoomLimits::TRUSTED)
             .map_err(Problem::Room)
-            .map_err(within(format_args!("rooms[{index}]")))?;
+            .map_err(within(format_args!("{member}[{index}]")))?;
         if texts.len() == 1 || seen.insert(room.clone()) {
             rooms.push(room);
         }

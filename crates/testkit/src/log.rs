@@ -341,6 +341,7 @@ impl Tail for FaultyTail {
 #[must_use]
 pub fn trigger(key: &str, body: impl Into<bytes::Bytes>) -> NewEntry {
     NewEntry {
+        tenant: None,
         kind: Kind::Trigger,
         key: key.into(),
         body: body.into(),

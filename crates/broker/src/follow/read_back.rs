@@ -57,6 +57,7 @@ impl Follower<'_> {
     fn entry(&self, kind: Kind, body: impl FnOnce(&str) -> Bytes) -> NewEntry {
         let key: Box<str> = Uuid::new_v4().simple().to_string().into();
         NewEntry {
+            tenant: None,
             kind,
             body: body(&key),
             key,

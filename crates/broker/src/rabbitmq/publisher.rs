@@ -4,6 +4,7 @@
 //! one that consumes, its acknowledgements would be held up too, and with them every trigger.
 
 mod mark;
+mod properties;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -40,9 +41,6 @@ pub(super) const NOTE_TYPE: &str = "high-templar.note";
 
 /// The `type` of messages that only show whether the stream is bound, and where it ends.
 pub(super) const MARK_TYPE: &str = "high-templar.mark";
-
-/// The delivery mode of messages that outlive a restart of the broker (AMQP 0-9-1, 4.2.6).
-const PERSISTENT: u8 = 2;
 
 /// Where this node's own messages are published.
 pub(super) struct Publisher {
@@ -157,7 +155,7 @@ impl Publisher {
         let mut turn = self.line.lock().await;
         let line = self.line(&mut turn).await.map_err(unavailable)?;
         let unconfirmed = Unconfirmed(Some(&line));
-        let properties = message(&entry.key).with_type(PROBE_TYPE.into());
+        let properties = properties::message(&entry.key).with_type(PROBE_TYPE.into());
         let mut sending = Box::pin(self.send(&line.channel, queue, entry.body.clone(), properties));
         // As with triggers, the first poll puts it in line.
         let sent = poll!(&mut sending);
@@ -202,22 +200,11 @@ impl Publisher {
         entries: &[NewEntry],
     ) -> Result<bool, AppendError> {
         for (index, entry) in entries.iter().enumerate() {
-            let mut properties = message(&entry.key);
-            match entry.kind {
-                Kind::Trigger => {}
-                Kind::Note => properties = properties.with_type(NOTE_TYPE.into()),
-                Kind::Probe => properties = properties.with_type(PROBE_TYPE.into()),
-            }
             let own = self.stream.as_ref();
             let sequence = own
                 .is_none()
                 .then(|| self.numbering.next(&call.line.numbers));
-            match &sequence {
-                Some(sequence) => {
-                    properties = properties.with_headers(numbering::headers(sequence))
-                }
-                None => properties = properties.with_delivery_mode(PERSISTENT),
-            }
+            let properties = properties::of(entry, sequence.as_ref());
             let key = own.filter(|_| entry.kind != Kind::Trigger);
             let key = key.cloned().unwrap_or_else(|| wire::ROUTING_KEY.into());
             let text = entry.body.clone();
@@ -377,12 +364,6 @@ async fn all(confirms: &mut Confirms<'_>) -> Result<(), Failure> {
         confirm?;
     }
     Ok(())
-}
-
-fn message(key: &str) -> BasicProperties {
-    BasicProperties::default()
-        .with_content_type("application/json".into())
-        .with_message_id(key.into())
 }
 
 fn unavailable(why: impl std::fmt::Display) -> AppendError {

@@ -56,6 +56,7 @@ impl Flaky {
     /// Something is published by another node.
     async fn publish(&self, data: &str) {
         let entry = NewEntry {
+            tenant: None,
             kind: Kind::Trigger,
             key: "another node's".into(),
             body: body(data).into(),

@@ -212,6 +212,7 @@ async fn retains_nothing(log: &Arc<dyn Log>) {
 
 fn entry(kind: Kind, key: &str) -> NewEntry {
     NewEntry {
+        tenant: None,
         kind,
         key: key.into(),
         body: format!("body of {key}").into(),

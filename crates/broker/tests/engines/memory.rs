@@ -24,6 +24,7 @@ impl Engine for InMemory {
 
 fn entry(body: Vec<u8>) -> NewEntry {
     NewEntry {
+        tenant: None,
         kind: Kind::Trigger,
         key: "somebody else's".into(),
         body: body.into(),

@@ -1,7 +1,9 @@
 //! Whose the records of a log are.
 
+use ht_broker::Refusal;
 use ht_proto::entry::TenantId;
 use ht_proto::record::Record;
+use ht_proto::trigger::Problem;
 
 use super::NodeSequencer;
 
@@ -12,22 +14,26 @@ impl NodeSequencer {
     ///
     /// # Errors
     /// If it may not be placed.
-    pub(super) fn of_log(&self, record: &Record) -> Result<TenantId, String> {
+    pub(super) fn of_log(&self, record: &Record) -> Result<TenantId, Refusal> {
         let Some(owner) = &self.owner else {
             let tenant = self.tenants.of_record(record);
-            let tenant = tenant.map_err(|problem| format!("tenant: {problem}"))?;
+            let tenant = tenant.map_err(|problem| match problem {
+                Problem::NoTenants => Refusal::OfTenants,
+                problem => Refusal::Wrong(format!("tenant: {problem}")),
+            })?;
             if record.tenant().is_some() && self.tenants.has_own_log(tenant) {
-                return Err("tenant: this tenant has a log of its own".to_owned());
+                let what = "tenant: this tenant has a log of its own";
+                return Err(Refusal::Wrong(what.to_owned()));
             }
             return Ok(tenant);
         };
         match record.tenant() {
             None => Ok(owner.id),
             Some(Ok(name)) if *name == owner.name => Ok(owner.id),
-            Some(_) => Err(format!(
+            Some(_) => Err(Refusal::Wrong(format!(
                 "tenant: this is the log of the tenant {}, and the record names another",
                 owner.name
-            )),
+            ))),
         }
     }
 }

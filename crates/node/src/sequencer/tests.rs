@@ -40,6 +40,7 @@ fn trigger(rooms: &[&str], length: usize) -> Entry {
         data: data.into(),
         id: None,
         tenant: None,
+        is_scoped: false,
     })
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::{Failure, MARK_TYPE, Publisher, Unconfirmed, message};
+use super::{Failure, MARK_TYPE, Publisher, Unconfirmed, properties};
 use crate::broker::PROBE;
 use crate::rabbitmq::cause::Cause;
 use crate::rabbitmq::wire;
@@ -20,7 +20,7 @@ impl Publisher {
         let line = self.line(&mut turn).await?;
         drop(turn);
         let unconfirmed = Unconfirmed(Some(&line));
-        let properties = message(id).with_type(MARK_TYPE.into());
+        let properties = properties::message(id).with_type(MARK_TYPE.into());
         let text = Bytes::from_static(PROBE);
         let sending = self.send(&line.channel, stream.clone(), text, properties);
         let sent = timeout(wire::STEP_TIMEOUT, sending).await;
