@@ -128,6 +128,31 @@ impl Live {
         self.0.load_full()
     }
 
+    /// The defaults, with these settings of permissions.
+    #[cfg(test)]
+    pub(crate) fn of_defaults(permissions: PermissionsConfig) -> Self {
+        Self::new(LiveSettings {
+            limits: ServerLimits::default(),
+            public: PublicConfig::default(),
+            api_keys: Vec::new(),
+            keys: Vec::new(),
+            hosts: Vec::new(),
+            compression: false,
+            auth: AuthConfig::default(),
+            drain: DrainConfig::default(),
+            recovery: RecoveryConfig::default(),
+            resume: ResumeConfig::default(),
+            streams: StreamsConfig::default(),
+            messages: MessageLimits {
+                request_id_bytes: 64,
+                room: ht_proto::room::RoomLimits::TRUSTED,
+            },
+            tcp: TcpOptions::default(),
+            rules: ForwardRules::new(Vec::new()),
+            permissions,
+        })
+    }
+
     pub(crate) fn set(&self, settings: LiveSettings) {
         self.0.store(Arc::new(settings));
     }

@@ -4,21 +4,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
-use ht_backend::{Backend, Credentials, Failure, ForwardRules, Hook, Permissions};
+use ht_backend::{Backend, Credentials, Failure, Hook, Permissions};
 use ht_core::index::Matching;
 use ht_core::window::WindowLimits;
 use ht_overload::Due;
-use ht_proto::client::MessageLimits;
-use ht_proto::room::RoomLimits;
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
-use crate::config::{
-    AuthConfig, DrainConfig, PermissionsConfig, PublicConfig, RecoveryConfig, ResumeConfig,
-    ServerLimits, StreamsConfig, TcpOptions, TenantsConfig,
-};
+use crate::config::{PermissionsConfig, TenantsConfig};
 use crate::inbox::Receiver;
-use crate::live::LiveSettings;
 use crate::node::Node;
 
 const BOUNDS: inbox::Bounds = inbox::Bounds {
@@ -94,7 +88,7 @@ impl Setting {
                 counters: Arc::clone(&node.counters),
                 throttles: Arc::clone(&node.throttles),
             },
-            live: live(permissions),
+            live: Live::of_defaults(permissions),
             inboxes: vec![first.0, second.0],
         };
         let shutdown = CancellationToken::new();
@@ -136,29 +130,6 @@ impl Setting {
         self.shutdown.cancel();
         self.service.await.unwrap();
     }
-}
-
-fn live(permissions: PermissionsConfig) -> Live {
-    Live::new(LiveSettings {
-        limits: ServerLimits::default(),
-        public: PublicConfig::default(),
-        api_keys: Vec::new(),
-        keys: Vec::new(),
-        hosts: Vec::new(),
-        compression: false,
-        auth: AuthConfig::default(),
-        drain: DrainConfig::default(),
-        recovery: RecoveryConfig::default(),
-        resume: ResumeConfig::default(),
-        streams: StreamsConfig::default(),
-        messages: MessageLimits {
-            request_id_bytes: 64,
-            room: RoomLimits::TRUSTED,
-        },
-        tcp: TcpOptions::default(),
-        rules: ForwardRules::new(Vec::new()),
-        permissions,
-    })
 }
 
 fn asker(shard: usize, slot: u64) -> Asker {

@@ -1,4 +1,5 @@
-//! Closes the connections of tenants that are removed or suspended, in waves.
+//! Closes the connections of tenants that are removed or suspended, in waves. They end where the tenant
+//! is served again by the same shards: whoever comes from then on is not meant.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::inbox::{self, Input};
 use crate::live::Live;
 use crate::tenants::Tenants;
+
+#[cfg(test)]
+mod tests;
 
 /// When the clients of a suspended tenant should retry, in ms.
 pub(crate) const SUSPENDED_MS: u32 = 600_000;
@@ -63,6 +67,8 @@ struct Waves {
     last: Instant,
     /// Others are admitted meanwhile, whose connections these shards do not get.
     is_served_elsewhere: bool,
+    /// The shards are of this tenant alone.
+    has_own_shards: bool,
     inboxes: Vec<inbox::Sender>,
 }
 
@@ -89,10 +95,23 @@ impl Closer {
                 () = tokio::time::sleep(WAVE), if !all.is_empty() => {}
             }
             for (tenant, leaver) in std::mem::take(&mut *self.leaving.lock()) {
-                all.insert(tenant, self.begin(tenant, leaver));
+                if leaver.cause == Cause::Moved || !self.is_served(tenant) {
+                    all.insert(tenant, self.begin(tenant, leaver));
+                }
             }
             all.retain(|tenant, waves| self.close(*tenant, waves));
         }
+    }
+
+    fn is_served(&self, tenant: TenantId) -> bool {
+        let tenant = self.tenants.get(tenant);
+        tenant.is_some_and(|it| !it.is_suspended())
+    }
+
+    /// Whether a tenant has a log of its own, and so shards of its own.
+    fn has_own_shards(&self, tenant: TenantId) -> bool {
+        let tenant = self.tenants.get(tenant);
+        tenant.is_some_and(|it| it.log().is_some())
     }
 
     fn begin(&self, tenant: TenantId, Leaver { cause, inboxes }: Leaver) -> Waves {
@@ -134,6 +153,7 @@ impl Closer {
             close,
             last: Instant::now() + waves.over,
             is_served_elsewhere: cause == Cause::Moved,
+            has_own_shards: self.has_own_shards(tenant),
             inboxes,
         }
     }
@@ -141,13 +161,19 @@ impl Closer {
     /// One wave. Returns whether others follow.
     fn close(&self, tenant: TenantId, waves: &Waves) -> bool {
         let (now, open) = (Instant::now(), self.permits.shares.open(tenant));
-        let is_served = self
-            .tenants
-            .get(tenant)
-            .is_some_and(|it| !it.is_suspended());
-        let is_served = is_served && !waves.is_served_elsewhere;
-        let late = waves.last + if is_served { WAVE } else { LATE };
-        if open == 0 || now > late {
+        if open == 0 || now > waves.last + LATE {
+            return false;
+        }
+        let is_here =
+            !waves.is_served_elsewhere && waves.has_own_shards == self.has_own_shards(tenant);
+        if is_here && self.is_served(tenant) {
+            let name = self.tenants.name(tenant);
+            let name = name.as_ref().map(|name| name.as_str());
+            tracing::info!(
+                tenant = name,
+                connections = open,
+                "the tenant is served again: those of its connections that are left stay open"
+            );
             return false;
         }
         let left = waves.last.saturating_duration_since(now);
