@@ -82,7 +82,7 @@ fn open(engine: &Engine, reading: Reading, live: Live) -> anyhow::Result<Arc<Bro
 pub(super) fn reading(server: &ServerConfig) -> Reading {
     Reading {
         age: server.limits.window.age,
-        positions: server.limits.trigger_ids as u64,
+        positions: server.ids().reach(),
         silence: Some(server.nodes.beacon * SILENT_BEACONS),
     }
 }

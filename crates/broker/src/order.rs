@@ -1,12 +1,17 @@
 //! The order of entries: positions, and which triggers are repeated. A state machine without clock,
 //! socket, lock or runtime; the sequencer is a shell around it.
 
-use std::collections::{HashMap, VecDeque};
+mod ids;
+
 use std::sync::Arc;
 
 use ht_proto::cursor::{Check, Cursor};
 use ht_proto::entry::{Epoch, Position};
 use ht_proto::tenant::Scoped;
+
+pub use crate::order::ids::IdLimits;
+
+use crate::order::ids::Ids;
 
 /// Position of an entry in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +35,14 @@ pub struct Order {
 }
 
 impl Order {
-    /// An empty order. `ids_max`: how many trigger ids are remembered.
+    /// An empty order. `ids`: how many trigger ids are remembered.
     #[must_use]
-    pub fn new(epoch: Epoch, ids_max: usize) -> Self {
+    pub fn new(epoch: Epoch, ids: impl Into<IdLimits>) -> Self {
         Self {
             epoch,
             base: Position::START,
             last: Position::START,
-            ids: Ids::new(ids_max),
+            ids: Ids::new(ids.into()),
         }
     }
 
@@ -48,24 +53,24 @@ impl Order {
         epoch: Epoch,
         last: Position,
         ids: impl IntoIterator<Item = (Scoped<Arc<str>>, Position)>,
-        ids_max: usize,
+        limits: impl Into<IdLimits>,
     ) -> Self {
         let mut order = Self {
             last,
-            ..Self::new(epoch, ids_max)
+            ..Self::new(epoch, limits)
         };
         for (id, position) in ids {
             if order.ids.position(&id).is_none() {
-                order.ids.remember(id, position);
+                order.ids.remember_counted(id, position);
             }
         }
         order
     }
 
     /// The ids of the last triggers that had one, the oldest first.
-    pub fn ids(&self) -> impl Iterator<Item = (&Scoped<Arc<str>>, Position)> {
-        let ids = self.ids.order.iter().map(|(id, position)| (id, *position));
-        ids.filter(|(id, position)| self.ids.position(id) == Some(*position))
+    #[must_use]
+    pub fn ids(&self) -> Vec<(Scoped<Arc<str>>, Position)> {
+        self.ids.all()
     }
 
     /// The name of this order.
@@ -92,7 +97,7 @@ impl Order {
         self.epoch = epoch;
         self.last = self.last.next();
         self.base = self.last;
-        self.ids = Ids::new(self.ids.max);
+        self.ids = Ids::new(self.ids.limits);
         self.base
     }
 
@@ -133,9 +138,9 @@ impl Order {
     }
 
     /// Places the next entry: at its number in the log, or at the next position if the log assigns
-    /// none. `id` deduplicates repeated triggers: the first entry of a tenant with an id wins. Where the log
-    /// assigns numbers, an id is remembered over so many of them, so that every node that has read
-    /// as many of them decides alike.
+    /// none. `id` deduplicates repeated triggers: the first entry of a tenant with an id wins, as long as
+    /// that is remembered. Where the log assigns numbers, every node that has read as many of them
+    /// decides alike.
     pub fn place(&mut self, given: Option<Position>, id: Option<Scoped<Box<str>>>) -> Placed {
         let id = id.map(|id| id.tenant.scope(Arc::from(id.value)));
         let given = given.map(|number| self.position(number));
@@ -147,18 +152,20 @@ impl Order {
                 duplicate: true,
             };
         }
-        let known = id.as_ref().and_then(|id| self.ids.position(id));
-        if let Some(position) = known
-            && given.is_none_or(|given| self.ids.reach(position, given))
-        {
+        if let (Some(id), Some(given)) = (&id, given) {
+            self.ids.come_to(id.tenant, given);
+        }
+        if let Some(position) = id.as_ref().and_then(|id| self.ids.position(id)) {
             return Placed {
                 position,
                 duplicate: true,
             };
         }
         self.last = given.unwrap_or(self.last.next());
-        if let Some(id) = id {
-            self.ids.remember(id, self.last);
+        match (id, given) {
+            (Some(id), Some(given)) => self.ids.remember(id, given),
+            (Some(id), None) => self.ids.remember_counted(id, self.last),
+            (None, _) => {}
         }
         Placed {
             position: self.last,
@@ -176,49 +183,6 @@ impl Order {
         };
         self.last = position;
         Some(position)
-    }
-}
-
-/// The ids of the last triggers that had one.
-#[derive(Debug)]
-struct Ids {
-    positions: HashMap<Scoped<Arc<str>>, Position>,
-    /// Oldest first. One that was forgotten by its distance and came again is there twice.
-    order: VecDeque<(Scoped<Arc<str>>, Position)>,
-    max: usize,
-}
-
-impl Ids {
-    fn new(max: usize) -> Self {
-        Self {
-            positions: HashMap::new(),
-            order: VecDeque::new(),
-            max,
-        }
-    }
-
-    fn position(&self, id: &Scoped<Arc<str>>) -> Option<Position> {
-        self.positions.get(id).copied()
-    }
-
-    /// Whether an id at this position of a log is remembered at the other one.
-    fn reach(&self, position: Position, other: Position) -> bool {
-        let distance = other.get() - position.get();
-        usize::try_from(distance).is_ok_and(|distance| distance <= self.max)
-    }
-
-    fn remember(&mut self, id: Scoped<Arc<str>>, position: Position) {
-        if self.max == 0 {
-            return;
-        }
-        if self.order.len() >= self.max
-            && let Some((oldest, at)) = self.order.pop_front()
-            && self.positions.get(&oldest) == Some(&at)
-        {
-            self.positions.remove(&oldest);
-        }
-        self.order.push_back((id.clone(), position));
-        self.positions.insert(id, position);
     }
 }
 

@@ -89,7 +89,7 @@ impl Gateway {
         let window_file = WindowFile::of(&config, window, broker.as_deref());
         let order = match &window_file {
             Some(file) => file.begin(&mut node, &config, window, broker.is_some()),
-            None => Order::new(node.window.epoch(), config.limits.trigger_ids),
+            None => Order::new(node.window.epoch(), config.ids()),
         };
         let node = Arc::new(node);
         node.gaps.set_policy(config.recovery.gap_old);

@@ -139,10 +139,9 @@ impl NodeWindow {
             start_check: view.cursor(view.start()).check,
             is_missing: self.lock().is_missing(),
         };
-        let ids = order.ids().map(|(id, position)| (id.clone(), position));
         Snapshot {
             order: order_of,
-            ids: ids.collect(),
+            ids: order.ids(),
             tenants: Arc::clone(tenants),
             view,
             now: self.now(),

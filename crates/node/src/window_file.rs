@@ -97,9 +97,9 @@ impl WindowFile {
         limits: WindowLimits,
         has_broker: bool,
     ) -> Order {
-        let ids_max = config.limits.trigger_ids;
+        let limits_of_ids = config.ids();
         let Some((saved, ago)) = self.take() else {
-            return Order::new(node.window.epoch(), ids_max);
+            return Order::new(node.window.epoch(), limits_of_ids);
         };
         let Saved {
             order,
@@ -123,7 +123,7 @@ impl WindowFile {
         });
         let ids: Vec<_> = ids.collect();
         node.window = Arc::new(window);
-        Order::continued(order.epoch, order.last, ids, ids_max)
+        Order::continued(order.epoch, order.last, ids, limits_of_ids)
     }
 
     /// Saves what nothing is added to any more. Never takes longer than [`SAVE_TIMEOUT`].

@@ -64,16 +64,54 @@ fn an_id_of_another_tenant_is_another_one() {
             assert_eq!((placed.position, placed.duplicate), (at(number), is_again));
         }
     }
-    let ids: Vec<_> = order
-        .ids()
-        .map(|(id, position)| (id.clone(), position))
-        .collect();
+    let ids = order.ids();
     assert_eq!(ids.len(), 3);
     let mut continued = Order::continued(order.epoch(), order.last(), ids, 3);
     for (number, tenant) in (1..).zip(tenants) {
         let placed = continued.place(None, Some(tenant.scope("a".into())));
         assert_eq!((placed.position, placed.duplicate), (at(number), true));
     }
+}
+
+fn place_of(order: &mut Order, tenant: u32, given: Option<u64>, id: &str) -> bool {
+    let id = TenantId::new(tenant).scope(id.into());
+    order.place(given.map(at), Some(id)).duplicate
+}
+
+#[test]
+fn a_loud_tenant_pushes_out_its_own_ids_alone() {
+    let mut order = order(10);
+    for id in ["a", "b"] {
+        assert!(!place_of(&mut order, 1, None, id));
+    }
+    for number in 0..100 {
+        assert!(!place_of(&mut order, 2, None, &number.to_string()));
+    }
+    assert_eq!(order.ids().len(), 10, "all together");
+    assert!(place_of(&mut order, 1, None, "a") && place_of(&mut order, 1, None, "b"));
+    assert!(place_of(&mut order, 2, None, "92") && !place_of(&mut order, 2, None, "91"));
+    // Of equal ones the tenant with the oldest id.
+    let mut order = Order::new(order.epoch(), 2);
+    for (tenant, id) in [(2, "x"), (1, "x"), (3, "x")] {
+        assert!(!place_of(&mut order, tenant, None, id));
+    }
+    assert!(place_of(&mut order, 1, None, "x") && !place_of(&mut order, 2, None, "x"));
+}
+
+#[test]
+fn tenants_on_one_log_have_so_many_ids_each_over_more_positions() {
+    let limits = IdLimits::shared(10);
+    assert_eq!(limits.reach(), 40);
+    let mut order = Order::new(Epoch::from_random(7), limits);
+    assert!(!place_of(&mut order, 1, Some(1), "a"));
+    for number in 2..=40 {
+        assert!(!place_of(&mut order, 2, Some(number), &number.to_string()));
+    }
+    assert!(place_of(&mut order, 1, Some(41), "a"));
+    // Its own last ten: what it repeats counts.
+    assert!(place_of(&mut order, 2, Some(42), "31"));
+    assert!(!place_of(&mut order, 2, Some(43), "31"), "the eleventh");
+    assert!(!place_of(&mut order, 1, Some(44), "a"), "too far");
 }
 
 #[test]
@@ -125,6 +163,38 @@ fn positions_grow_where_the_log_begins_anew() {
 }
 
 proptest! {
+    /// Ids come twice at most: a node cannot know of a first one that it has not read.
+    #[test]
+    fn a_node_that_read_back_decides_as_one_that_was_there(
+        most in 1usize..6,
+        entries in prop::collection::vec((0u32..3, 1u64..3, prop::option::of(0usize..30)), 1..200),
+        begin in 0u64..100,
+    ) {
+        let limits = IdLimits::shared(most);
+        let orders = || Order::new(Epoch::from_random(7), limits);
+        let (mut there, mut later) = (orders(), orders());
+        let (mut head, mut first) = (0, None);
+        let mut once: Vec<(u32, String)> = Vec::new();
+        for (tenant, step, again) in entries {
+            head += step;
+            let (tenant, id) = match again.filter(|again| *again < once.len()) {
+                Some(again) => once.remove(once.len() - 1 - again),
+                None => {
+                    once.push((tenant, head.to_string()));
+                    (tenant, head.to_string())
+                }
+            };
+            let expected = place_of(&mut there, tenant, Some(head), &id);
+            if head < begin {
+                continue;
+            }
+            let found = place_of(&mut later, tenant, Some(head), &id);
+            if head - *first.get_or_insert(head) >= limits.reach() {
+                prop_assert_eq!(found, expected, "{} of {}", id, tenant);
+            }
+        }
+    }
+
     /// Few ids and positions, so that they meet often.
     #[test]
     fn the_first_with_an_id_wins_as_long_as_it_is_remembered(
