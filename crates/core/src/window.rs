@@ -219,7 +219,7 @@ impl<T: Clone> Window<T> {
                 is_changed |= self.trim(tenant);
             }
             while self.len > self.limits.entries {
-                is_changed |= self.drop_first();
+                is_changed |= self.trim_loudest() || self.drop_first();
             }
         } else {
             // Longer than the whole window.
@@ -285,7 +285,6 @@ impl<T: Clone> Window<T> {
     fn make_room(&mut self, now: u64, bytes: usize, is_changed: &mut bool) -> bool {
         let mut is_open = self.segments.back().is_some_and(|open| {
             open.segment.len() < SEGMENT_ENTRIES
-                && !open.is_closed
                 && open.bytes - Self::SEGMENT_BYTES < self.limits.bytes / BYTES_PART
                 && now.saturating_sub(open.since) < self.limits.age.div_ceil(AGE_PART).max(1)
         });
@@ -294,7 +293,9 @@ impl<T: Clone> Window<T> {
             if self.bytes + needed <= self.limits.bytes {
                 break;
             }
-            if !self.drop_first_segment() {
+            // What is left of trimmed entries goes with the others only.
+            let is_full = self.bytes_of_entries() >= self.limits.bytes / 2;
+            if !(is_full && self.trim_loudest()) && !self.drop_first_segment() {
                 return false;
             }
             *is_changed = true;
@@ -307,7 +308,6 @@ impl<T: Clone> Window<T> {
                 since: now,
                 live: 0,
                 tenants: SmallVec::new(),
-                is_closed: false,
             });
             self.bytes += Self::SEGMENT_BYTES;
             *is_changed = true;

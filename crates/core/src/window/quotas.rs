@@ -78,6 +78,16 @@ impl Quotas {
         self.bytes.get(&tenant).copied().unwrap_or(0)
     }
 
+    /// The tenant that has most, and how much that is; none where nobody else has any.
+    pub(super) fn loudest(&self) -> Option<(TenantId, usize)> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let others = self.bytes.iter().map(|(tenant, bytes)| (*tenant, *bytes));
+        let all = others.chain([self.last]);
+        all.max_by_key(|(tenant, bytes)| (*bytes, *tenant))
+    }
+
     /// Whether a tenant has too many.
     #[inline]
     pub(super) fn is_over(&self, tenant: TenantId) -> bool {

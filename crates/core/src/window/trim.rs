@@ -1,4 +1,5 @@
-//! Tenants that have too many bytes lose their own oldest entries.
+//! Tenants that have too many bytes lose their own oldest entries: more than their quota, or, where the
+//! window is full, more than any other. So a loud one shortens nobody's recovery but its own.
 
 use std::sync::Arc;
 
@@ -7,6 +8,12 @@ use smallvec::SmallVec;
 
 use crate::window::segment::{Segment, TrimmedEntries};
 use crate::window::{Concerns, Item, Window};
+
+/// A tenant is trimmed for others only if it has this part of all bytes.
+const LOUD_PART: usize = 64;
+
+/// And loses this part of its own.
+const TRIMMED_PART: usize = 16;
 
 /// A segment, and what is known of its entries.
 #[derive(Debug)]
@@ -18,8 +25,6 @@ pub(super) struct Owned<T> {
     pub(super) live: usize,
     /// The tenants of its entries, and what they are charged with for them.
     pub(super) tenants: SmallVec<[(TenantId, usize); 1]>,
-    /// Nothing is appended to it any more.
-    pub(super) is_closed: bool,
 }
 
 impl<T> Owned<T> {
@@ -80,10 +85,31 @@ impl<T: Clone> Window<T> {
         self.quotas.count
     }
 
-    /// Drops the oldest entries of a tenant that has too many bytes, segment by segment. Their
-    /// positions and checks stay, for cursors of others. Returns whether a segment changed.
+    /// Drops the oldest entries of a tenant that has more than its quota. Returns whether a segment
+    /// changed.
     pub(super) fn trim(&mut self, tenant: TenantId) -> bool {
-        let target = self.quotas.target(tenant);
+        self.trim_to(tenant, self.quotas.target(tenant))
+    }
+
+    /// Drops some of the oldest entries of the tenant that has most bytes, if there are others and it
+    /// has a notable part. Returns whether a segment changed.
+    pub(super) fn trim_loudest(&mut self) -> bool {
+        let Some((tenant, bytes)) = self.quotas.loudest() else {
+            return false;
+        };
+        // Where all have little, that of each trim would be little as well.
+        bytes >= self.bytes_of_entries() / LOUD_PART
+            && self.trim_to(tenant, bytes - bytes.div_ceil(TRIMMED_PART))
+    }
+
+    /// Bytes of entries, without those of the window itself.
+    pub(super) fn bytes_of_entries(&self) -> usize {
+        self.bytes - self.segments.len() * Self::SEGMENT_BYTES
+    }
+
+    /// Drops the oldest entries of a tenant that has more bytes than these, segment by segment. Their
+    /// positions and checks stay, for cursors of others. Returns whether a segment changed.
+    fn trim_to(&mut self, tenant: TenantId, target: usize) -> bool {
         let mut is_changed = false;
         for index in 0..self.segments.len() {
             if self.quotas.bytes_of(tenant) <= target {
@@ -97,7 +123,7 @@ impl<T: Clone> Window<T> {
             };
             let (_, bytes) = owned.tenants.remove(at);
             let (segment, trimmed) = owned.segment.without(tenant, from);
-            (owned.segment, owned.is_closed) = (Arc::new(segment), true);
+            owned.segment = Arc::new(segment);
             owned.bytes -= bytes;
             owned.live -= trimmed.entries;
             self.bytes -= bytes;

@@ -99,6 +99,83 @@ fn entry_longer_than_its_tenants_quota_is_not_kept() {
     assert_eq!((kept(&view, LOUD), kept(&view, OTHER)), (vec![], vec![2]));
 }
 
+/// Appends entries of a loud tenant, and one of the other to each hundred of them.
+fn append_loud(window: &mut Window<u64>, count: u64, bytes: usize) {
+    let begin = window.end();
+    for position in begin + 1..=begin + count {
+        let tenant = if position % 100 == 1 { OTHER } else { LOUD };
+        window.append(of(tenant, position), Concerns::Rooms(&[]), bytes);
+    }
+}
+
+#[test]
+fn full_window_loses_entries_of_the_tenant_that_has_most() {
+    for limits in [
+        WindowLimits {
+            entries: 1_000,
+            bytes: 64 << 20,
+            ..ROOMY
+        },
+        WindowLimits {
+            entries: 100_000,
+            bytes: 1_200_000,
+            ..ROOMY
+        },
+    ] {
+        let mut window = window(limits);
+        append_loud(&mut window, 5_000, 1_000);
+        assert!(window.len() <= limits.entries && window.bytes() <= limits.bytes);
+        let view = window.reader().view();
+        let (loud, other) = (kept(&view, LOUD), kept(&view, OTHER));
+        assert_eq!(other.len(), 50, "all of them: {limits:?}");
+        assert_eq!((view.start(), view.start_of(OTHER)), (0, 0));
+        // The last ones of the other, without a hole.
+        let last: Vec<_> = (1..=5_000).filter(|at| at % 100 != 1).collect();
+        assert!(loud.len() >= 400, "{} {limits:?}", loud.len());
+        assert_eq!(loud, last[last.len() - loud.len()..]);
+        for position in 1..=5_000 {
+            let cursor = view.cursor(position);
+            assert_eq!(view.find_of(OTHER, &cursor), Ok(position));
+            let found = view.find_of(LOUD, &cursor);
+            assert_eq!(found.is_ok(), position >= view.start_of(LOUD), "{position}");
+        }
+    }
+}
+
+#[test]
+fn what_is_left_of_trimmed_entries_has_a_bound_as_well() {
+    let limits = WindowLimits {
+        entries: 1_000_000,
+        ..ROOMY
+    };
+    let mut window = window(limits);
+    append_loud(&mut window, 100_000, 100);
+    assert!(window.bytes() <= limits.bytes);
+    let view = window.reader().view();
+    assert!(view.start() > 0, "the oldest are gone for all");
+    assert!(!kept(&view, OTHER).is_empty() && !kept(&view, LOUD).is_empty());
+}
+
+#[test]
+fn small_quota_makes_no_more_segments_than_a_large_one() {
+    let limits = WindowLimits {
+        entries: 100_000,
+        ..ROOMY
+    };
+    let bytes_beside_entries = |quota| {
+        let mut window = window(limits);
+        window.set_quota(LOUD, quota);
+        for position in 1..=10 * SEGMENT_ENTRIES as u64 {
+            window.append(of(LOUD, position), Concerns::Rooms(&[]), 10);
+        }
+        window.bytes() - window.bytes_of(LOUD)
+    };
+    let usual = bytes_beside_entries(None);
+    for quota in [1, 10, 100, 1_000] {
+        assert_eq!(bytes_beside_entries(Some(quota)), usual, "{quota}");
+    }
+}
+
 /// What each tenant may have at most, if it has a bound.
 const QUOTAS: [Option<usize>; 3] = [None, Some(20_000), Some(5_000)];
 
@@ -135,7 +212,6 @@ proptest! {
                 len += own.len();
                 let charged = window.bytes_of(tenant);
                 prop_assert!(charged >= bytes && charged <= quota.unwrap_or(usize::MAX));
-                prop_assert!(quota.is_some() || start == view.start());
                 for at in (view.start() + 1..=position).step_by(13) {
                     let cursor = view.cursor(at);
                     prop_assert_eq!(view.find(&cursor), Ok(at));
