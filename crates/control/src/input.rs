@@ -128,8 +128,9 @@ impl<A, W> Charge for Input<A, W> {
             Self::Command(command) => Some(command.selection.tenant),
             Self::CommandsLost(tenant, _) => Some(*tenant),
             Self::CloseTenant(wave) => Some(wave.tenant),
-            Self::Rechecked(_)
-            | Self::Settings(_)
+            // Behind its commands, and before what others have published.
+            Self::Rechecked(rechecked) => rechecked.tenant,
+            Self::Settings(_)
             | Self::Bucket(..)
             | Self::Probe(_)
             | Self::Close { .. }

@@ -75,6 +75,16 @@ impl<P: Readable> ShardLoop<P> {
             || !self.ready.is_empty()
     }
 
+    /// Bytes of publications of tenants that wait in the shard, where they have changed since the last
+    /// call: how many they were, and are.
+    pub fn report_waiting(&mut self, each: impl FnMut(TenantId, usize, usize)) {
+        let Self {
+            shard, undelivered, ..
+        } = self;
+        undelivered.settle(|tenant| shard.backlog_of(tenant));
+        undelivered.report(each);
+    }
+
     /// A socket is ready for something; `note` records for what. Its connection is served when it
     /// has its turn. Returns false if there is no such connection.
     pub fn notify(&mut self, key: SessionKey, note: impl FnOnce(&mut P)) -> bool {

@@ -90,6 +90,7 @@ fn invalidate(criterion: &mut Criterion) {
             deliver(&mut shard);
             assert_eq!(shard.stats().connections_held, OWN as u64);
             shard.rechecked(Arc::new(Rechecked {
+                tenant: None,
                 keys: own.clone(),
                 asked_at: position,
                 has_token: false,

@@ -146,6 +146,7 @@ impl World {
             };
             let who = &self.identities[&recheck.key];
             answers.push(Arc::new(Rechecked {
+                tenant: None,
                 keys: vec![recheck.key],
                 asked_at: self.position,
                 has_token: false,

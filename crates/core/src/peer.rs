@@ -58,5 +58,7 @@ labels! {
         ClientBytesPerUser = "client_bytes_per_user",
         /// Its compressed messages inflate to more than `limits.inflated_bytes_per_second`.
         InflatedBytesPerSecond = "inflated_bytes_per_second",
+        /// What its tenant is sent waited for longer than five seconds, because of the tenant's limits.
+        TenantBusy = "tenant_busy",
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ht_proto::entry::TenantId;
 use ht_proto::{labels, token::Token};
 
 use crate::connection::SessionKey;
@@ -45,6 +46,8 @@ labels! {
 /// The API's answer about sessions with the same credentials.
 #[derive(Debug)]
 pub struct Rechecked {
+    /// Whose sessions these are, if that is known.
+    pub tenant: Option<TenantId>,
     /// The sessions.
     pub keys: Vec<SessionKey>,
     /// The position of the last command when the call was sent: its answer includes the effect of
@@ -73,7 +76,7 @@ pub enum RecheckOutcome {
 }
 
 /// Everything that the API's answer says about a client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rights {
     /// The rooms. Equal sets are one.
     pub grants: Arc<GrantSet>,

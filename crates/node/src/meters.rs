@@ -44,6 +44,8 @@ pub(crate) struct Meter {
     pub(crate) deliveries: AtomicU64,
     /// Bytes of all frames for its clients.
     pub(crate) bytes_out: AtomicU64,
+    /// Bytes of its publications that wait in shards.
+    pub(crate) waiting: AtomicU64,
     /// Calls of its API for clients that connect, by outcome.
     pub(crate) bootstraps: Labels<BootstrapOutcome>,
     /// What was rejected because of a limit of the tenant.
@@ -170,12 +172,38 @@ impl Meters {
         bucket.take(tokens, per_second, self.since.elapsed())
     }
 
+    /// Whether a tenant may publish anything at all now; takes nothing.
+    ///
+    /// # Errors
+    /// With the time after which it may.
+    pub(crate) fn check_to_publish(
+        &self,
+        tenant: TenantId,
+        per_second: u64,
+    ) -> Result<(), Duration> {
+        let meter = self.of(tenant);
+        let bucket = meter.to_publish.lock();
+        let bucket = bucket.unwrap_or_else(PoisonError::into_inner);
+        bucket.check(per_second, self.since.elapsed())
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl Meter {
+    /// In one shard so many bytes of its publications wait, where others did before.
+    pub(crate) fn waits(&self, before: usize, now: usize) {
+        if now > before {
+            self.waiting
+                .fetch_add((now - before) as u64, Ordering::Relaxed);
+        } else {
+            self.waiting
+                .fetch_sub((before - now) as u64, Ordering::Relaxed);
+        }
+    }
+
     /// Calls of its API about clients, without those that were held back.
     pub(crate) fn bootstrap_calls(&self) -> u64 {
         let all = BootstrapOutcome::ALL.iter().zip(self.bootstraps.all());

@@ -121,12 +121,17 @@ impl ShardThread {
             let Outside {
                 totals,
                 meters,
+                tenants,
                 index,
                 ..
             } = &self.around.outside;
             let shard = &mut self.turns.shard;
             totals.publish(*index, shard.stats(), turn);
             shard.take_tallies(|tenant, tally| meters.add(tenant, &tally));
+            if tenants.are_enabled() {
+                self.turns
+                    .report_waiting(|tenant, before, now| meters.of(tenant).waits(before, now));
+            }
         }
     }
 

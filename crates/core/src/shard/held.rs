@@ -152,6 +152,7 @@ impl<P: Peer> Shard<P> {
             | Eviction::ClientTotalBytes
             | Eviction::ClientBytesPerAddress
             | Eviction::ClientBytesPerUser => Close::OVERLOADED,
+            Eviction::TenantBusy => Close::TENANT_BUSY,
         };
         let frame = self.close_message(id, close);
         self.send_close(id, frame, turn);

@@ -9,7 +9,7 @@ use ht_proto::entry::TenantId;
 use crate::bucket::DeliveryBucket;
 use crate::budget::cost;
 use crate::connection::ConnectionId;
-use crate::peer::Peer;
+use crate::peer::{Eviction, Peer};
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 
@@ -36,6 +36,7 @@ impl<P: Peer> Shard<P> {
             let sessions = self.lanes.get(tenant).map_or(0, |lane| lane.sessions);
             for id in self.slowest(tenant, sessions.div_ceil(PART)) {
                 self.stats.tenant_busy += 1;
+                self.stats.evictions[Eviction::TenantBusy as usize] += 1;
                 self.leave(id, BUSY, turn);
             }
         }

@@ -6,6 +6,7 @@ use std::pin::pin;
 use futures_util::FutureExt;
 use ht_control::input::PUBLICATION_BYTES;
 use ht_core::publication::Publication;
+use ht_core::recheck::{RecheckOutcome, Rechecked};
 use ht_proto::close::Close;
 use ht_proto::entry::TenantId;
 use ht_proto::room::{Room, RoomLimits};
@@ -279,4 +280,34 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn an_answer_about_a_session_waits_for_its_own_tenant_alone() {
+    let (sender, mut receiver) = with(100, 1 << 20);
+    let [loud, other] = [TenantId::MAIN, TenantId::new(1)];
+    let answer = |tenant| {
+        Input::Rechecked(Arc::new(Rechecked {
+            tenant: Some(tenant),
+            keys: Vec::new(),
+            asked_at: 0,
+            has_token: false,
+            outcome: RecheckOutcome::Refused,
+        }))
+    };
+    let _ = publish(&sender, 1);
+    for tenant in [loud, other] {
+        sender.send(answer(tenant)).unwrap();
+    }
+    // The shard has enough of what the loud one publishes.
+    let mut next = || match receiver.next(|tenant| tenant == loud, true) {
+        Some(Input::Rechecked(rechecked)) => rechecked.tenant,
+        Some(other) => panic!("{other:?}"),
+        None => None,
+    };
+    assert_eq!([next(), next()], [Some(other), None]);
+    // Its own comes behind what was placed before.
+    assert_eq!(take(&mut receiver), Some(1));
+    let own = receiver.next(|_| false, true);
+    assert!(matches!(own, Some(Input::Rechecked(it)) if it.tenant == Some(loud)));
 }

@@ -33,6 +33,8 @@ pub(crate) struct Counts([u64; LEN]);
 pub(crate) struct Reading {
     /// Its open connections.
     pub(crate) connections: u64,
+    /// Bytes of its publications that wait in shards.
+    pub(crate) waiting: u64,
     pub(crate) counts: Counts,
 }
 
@@ -116,6 +118,7 @@ impl Reading {
             .for_each(|(count, value)| *count = value);
         Self {
             connections: connections.open,
+            waiting: read(&meter.waiting),
             counts,
         }
     }
@@ -186,17 +189,12 @@ impl Labelled {
             Vec::new(),
             Reading {
                 connections: 0,
+                waiting: 0,
                 counts: Counts::ZERO,
             },
         );
-        for (
-            tenant,
-            Reading {
-                connections,
-                counts,
-            },
-        ) in readings
-        {
+        for (tenant, reading) in readings {
+            let counts = &reading.counts;
             let mut split = self.splits.get_mut(tenant);
             if let Some(split) = &mut split
                 && let Some(rest) = &split.rest
@@ -204,15 +202,16 @@ impl Labelled {
                 split.shown = counts.clone().minus(rest);
                 other.counts = other.counts.plus(rest);
                 let own = Reading {
-                    connections: *connections,
                     counts: split.shown.clone(),
+                    ..*reading
                 };
                 labelled.push((*tenant, own));
                 continue;
             }
             let shown = split.map_or(Counts::ZERO, |split| split.shown.clone());
             other.counts = other.counts.plus(&counts.clone().minus(&shown));
-            other.connections += connections;
+            other.connections += reading.connections;
+            other.waiting += reading.waiting;
             self.others.insert(*tenant);
         }
         (labelled, other)
@@ -287,6 +286,7 @@ mod tests {
     fn reading(connections: u64, count: u64) -> Reading {
         Reading {
             connections,
+            waiting: 0,
             counts: Counts([count; LEN]),
         }
     }

@@ -62,7 +62,7 @@ pub(crate) struct Outside {
     waits: HashMap<SessionKey, Wait>,
     rechecks: Rechecks,
     tickets: Arc<Tickets>,
-    tenants: Arc<Tenants>,
+    pub(super) tenants: Arc<Tenants>,
 }
 
 impl Outside {

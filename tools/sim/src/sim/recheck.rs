@@ -11,6 +11,7 @@ use ht_proto::server;
 use crate::api::{Asker, Said, Says, Want};
 use crate::mutant::Mutant;
 use crate::oracle::Reply;
+use crate::orders::tenant_id;
 use crate::rooms::{GRANTS, allowed_rooms};
 use crate::sim::client::address;
 use crate::sim::entrance::{at, ms};
@@ -164,6 +165,7 @@ impl Sim {
             }
             let outcome = self.outcome(client, result);
             let rechecked = Rechecked {
+                tenant: Some(tenant_id(self.plan.shape.tenant(client))),
                 keys,
                 asked_at: said.asked_at,
                 has_token: false,

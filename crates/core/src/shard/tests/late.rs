@@ -8,6 +8,7 @@ use ht_proto::server::publish_head_len;
 use super::commands::{A, GRANTS};
 use super::kit::*;
 use crate::bucket::{DeliveryBucket, DeliveryLimits};
+use crate::peer::Eviction;
 
 const LOUD: TenantId = TenantId::new(1);
 const OTHER: TenantId = TenantId::new(2);
@@ -107,6 +108,7 @@ fn slowest_connections_of_a_tenant_are_closed_once_deliveries_waited_for_five_se
     assert_eq!(last, "close 4101 tenant-busy 30000");
     wait(&mut world, 1_000);
     assert_eq!(world.stats().tenant_busy, 4);
+    assert_eq!(evictions(world.stats()), [Eviction::TenantBusy; 4]);
     assert_eq!(heard(&mut other), 80);
     wait(&mut world, 15_000);
     // Who stayed has everything.

@@ -14,6 +14,7 @@ fn authenticate(token: &str) -> String {
 fn answer(world: &mut World, client: &Client, outcome: RecheckOutcome) {
     let asked_at = world.outside.position;
     world.shard.rechecked(std::sync::Arc::new(Rechecked {
+        tenant: None,
         keys: vec![client.id],
         asked_at,
         has_token: true,
@@ -160,6 +161,7 @@ fn token_of_a_held_client_is_used_after_the_answer_and_one_from_before_a_command
     world.deliver();
     let wide = world.rights(GRANTS);
     let rechecked = Rechecked {
+        tenant: None,
         keys: vec![client.id],
         asked_at,
         has_token: true,

@@ -281,6 +281,7 @@ impl Model {
         world.who = who(&user.to_string(), &[LABELS[rights.label]]);
         let outcome = RecheckOutcome::Permitted(world.rights(&grants(rights.rooms)));
         world.shard.rechecked(Arc::new(Rechecked {
+            tenant: None,
             keys: vec![key],
             asked_at,
             has_token: false,

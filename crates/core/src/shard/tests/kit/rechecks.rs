@@ -96,6 +96,7 @@ impl World {
         outcome: RecheckOutcome,
     ) {
         self.shard.rechecked(Arc::new(Rechecked {
+            tenant: None,
             keys: clients.iter().map(|client| client.id).collect(),
             asked_at,
             has_token: false,
