@@ -2,6 +2,7 @@
 //! publishes, and its usage.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -186,9 +187,6 @@ fn a_tenant_that_publishes_too_much_is_told_when_to_go_on_and_no_other() {
     for _ in 0..20 {
         assert_eq!(publish(&gateway, "calm", &trigger).status, 200);
     }
-    // A dry run publishes nothing, also when the bucket is empty.
-    let count = json!({"command": "disconnect", "everyone": true, "dry_run": true});
-    assert_eq!(publish(&gateway, "loud", &count).status, 200);
     eventually("the bucket fills again", || {
         (publish(&gateway, "loud", &trigger).status == 200).then_some(())
     });
@@ -206,6 +204,39 @@ fn a_tenant_that_publishes_too_much_is_told_when_to_go_on_and_no_other() {
     assert!(
         log.contains("its tenant is at limits.publish_per_second"),
         "{log}"
+    );
+}
+
+#[test]
+fn an_empty_bucket_rejects_before_a_body_is_read_and_a_dry_run_costs_a_token() {
+    let backend = StubBackend::open();
+    let tenants = [
+        ("loud", "publish_per_second = 1"),
+        ("calm", "publish_per_second = 1"),
+    ];
+    let gateway = start(&backend, &tenants, &[]);
+    let dry_run = json!({"command": "disconnect", "everyone": true, "dry_run": true});
+    // A full bucket gives any number, and then none until that is made up for.
+    let all = Value::from(vec![dry_run.clone(); 600]);
+    assert_eq!(publish(&gateway, "loud", &all).status, 200);
+    assert_eq!(publish(&gateway, "loud", &dry_run).status, 429);
+    let key = key_of("loud");
+    let head = format!(
+        "POST /trigger/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\
+         Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+    );
+    let mut stream = gateway.internal().connect();
+    stream.write_all(head.as_bytes()).expect("a request");
+    // No 100 before it: nothing of the body was waited for.
+    let (answer, _) = http::read_answer(&mut stream).expect("a response");
+    assert_eq!(answer.status, 429, "{answer:?}");
+    assert_eq!(answer.json()["tenant"], "loud");
+    assert_eq!(publish(&gateway, "calm", &dry_run).status, 200);
+    // What was only counted is on no bill.
+    let page = get(&gateway, "/tenants/loud/metrics", ADMIN);
+    assert_eq!(
+        sample(&page, "triggers_total", "tenant=\"loud\"").unwrap_or(0),
+        0
     );
 }
 

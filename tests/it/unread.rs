@@ -1,8 +1,12 @@
-//! Clients of the internal listener that never read a response.
+//! Clients of the internal listener that never read a response, or never ask.
 
 use std::io::{ErrorKind, Write as _};
+use std::net::SocketAddr;
 
-use crate::support::{DEADLINE, Gateway, StubBackend};
+use socket2::{Domain, Socket, Type};
+
+use crate::support::stream::Address;
+use crate::support::{DEADLINE, Gateway, StubBackend, eventually};
 
 /// Requests sent at once. Few of their responses fit into the buffers of a socket.
 const PIPELINED: usize = 100;
@@ -28,4 +32,33 @@ fn clients_that_never_read_are_disconnected_without_affecting_others() {
         "{error}"
     );
     assert_eq!(gateway.get("/live").status, 200);
+}
+
+#[test]
+fn a_few_addresses_do_not_fill_the_internal_listener() {
+    let gateway = Gateway::start(&StubBackend::open());
+    let Address::Tcp(to) = gateway.internal() else {
+        panic!("a port");
+    };
+    // Each more than half of all places. They are silent.
+    let from = |last: u8| {
+        (0..600).map(move |_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            let own = SocketAddr::from(([127, 0, 0, last], 0));
+            socket
+                .bind(&own.into())
+                .expect("an address of this machine");
+            socket.connect(&(*to).into()).expect("a connection");
+            socket
+        })
+    };
+    let silent: Vec<_> = (2..5).flat_map(from).collect();
+    let refused = "high_templar_internal_connections_refused_total";
+    // One of them has half of all, and each further one half of the rest.
+    eventually("the addresses have their shares", || {
+        (gateway.metric(refused) >= 3 * 600 - (512 + 256 + 128)).then_some(())
+    });
+    gateway
+        .wait_for_line("one address has more connections to the internal listener than are left");
+    drop(silent);
 }

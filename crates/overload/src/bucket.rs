@@ -13,6 +13,15 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// Whether there is a token at the time `now`; takes none.
+    ///
+    /// # Errors
+    /// With the time after which there is one.
+    pub fn check(&self, per_second: u64, now: Duration) -> Result<(), Duration> {
+        let mut copy = *self;
+        copy.take(1, per_second, now)
+    }
+
     /// Takes tokens at the time `now` of a clock that never goes backwards, all or none. A full
     /// bucket gives any number of them, and then none until they are made up for. A rate of 0 is no
     /// limit.
@@ -66,6 +75,11 @@ mod tests {
             (1, 9_000, Err(ms(200))),
             (1, 9_200, Ok(())),
         ] {
+            if expected.is_ok() {
+                assert_eq!(bucket.check(10, ms(at)), Ok(()), "{tokens} at {at}");
+            } else if tokens == 1 {
+                assert_eq!(bucket.check(10, ms(at)), expected, "{tokens} at {at}");
+            }
             assert_eq!(
                 bucket.take(tokens, 10, ms(at)),
                 expected,

@@ -19,11 +19,10 @@ use tokio_util::sync::CancellationToken;
 use crate::counters::ListenerKind;
 use crate::internal::{Internal, respond_to};
 
-/// Maximum number of connections; more wait in the system's queue.
+/// Maximum number of connections; more wait in the system's queue. One address may have as many of
+/// them as it leaves free: alone half of them, and however many addresses fill up their share, there
+/// is one left for an address that has none.
 const CONNECTIONS: usize = 1_024;
-
-/// Of these, the maximum of one address: three quarters.
-const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS - CONNECTIONS / 4;
 
 /// Timeout of a request's head, and so of an idle keep-alive connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
@@ -53,7 +52,7 @@ pub(super) async fn accept_all(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Some(of_peer) = peers.take(peer, CONNECTIONS_PER_ADDRESS) else {
+                let Some(of_peer) = peers.take(peer, permits.available_permits()) else {
                     crowded(&internal, peer);
                     continue;
                 };
@@ -95,8 +94,8 @@ fn crowded(internal: &Internal, peer: Peer) {
         tracing::warn!(
             %peer,
             suppressed,
-            "one address has {CONNECTIONS_PER_ADDRESS} connections to the internal listener: \
-             closing further ones. Have its programs reuse connections"
+            "one address has more connections to the internal listener than are left of \
+             {CONNECTIONS}: closing further ones. Have its programs reuse connections"
         );
     }
 }

@@ -54,6 +54,11 @@ pub(super) async fn post(
         Ok(scope) => scope,
         Err(response) => return before_body(request, most, *response).await,
     };
+    if let Some(tenant) = &scope
+        && let Err(response) = rate::check(internal, tenant)
+    {
+        return before_body(request, most, *response).await;
+    }
     let live = internal.live.now();
     let (body, _share) = match read(internal, &live.limits, request).await {
         Ok(read) => read,
