@@ -71,7 +71,7 @@ pub(super) fn elsewhere(sentence: &str) -> TenantAnswer {
 pub(super) fn failed(cause: &FolderError) -> TenantAnswer {
     let status = match cause {
         FolderError::NoTenant { .. } => StatusCode::NOT_FOUND,
-        FolderError::Twice { .. } => StatusCode::CONFLICT,
+        FolderError::Twice { .. } | FolderError::Broken { .. } => StatusCode::CONFLICT,
         FolderError::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     };
     error(status, &cause.to_string())

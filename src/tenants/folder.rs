@@ -1,11 +1,13 @@
 //! A folder with a file for each tenant, as it is changed by commands and requests.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ht_node::config::TenantName;
 use serde_json::Value as Json;
+use toml::de::DeTable;
 
 use crate::config::quoted;
 use crate::tenants::disk;
@@ -35,6 +37,14 @@ pub(crate) enum FolderError {
         one: PathBuf,
         /// The other one.
         other: PathBuf,
+    },
+    /// What is in it cannot be read.
+    #[error("{} cannot be changed: {cause}. Mend it first", .path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
     },
     /// The file system.
     #[error("cannot write {}: {cause}. Make the folder writable for this user", .path.display())]
@@ -98,12 +108,21 @@ impl Folder {
             Ok(text) => text,
             Err(cause) => return Err(FolderError::Io { path, cause }),
         };
-        match serde_json::from_str::<Json>(&text) {
-            Ok(mut json) => {
-                json["suspended"] = suspended.into();
-                self.put(name, &json)
-            }
-            Err(_) => self.write(path, &with_suspended(&text, suspended)),
+        // A byte order mark before it means nothing, and is left out.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        if path.extension().is_some_and(|ending| ending == "json") {
+            return match serde_json::from_str(text) {
+                Ok(Json::Object(mut members)) => {
+                    members.insert("suspended".to_owned(), suspended.into());
+                    self.put(name, &Json::Object(members))
+                }
+                Ok(_) => Err(broken(path, "it is no object")),
+                Err(cause) => Err(broken(path, cause)),
+            };
+        }
+        match with_suspended(text, suspended) {
+            Ok(text) => self.write(path, &text),
+            Err(cause) => Err(broken(path, cause)),
         }
     }
 
@@ -208,23 +227,27 @@ fn key(name: &str) -> String {
     }
 }
 
-/// The TOML of a tenant with this setting: its line is changed, or added at the top.
-fn with_suspended(text: &str, suspended: bool) -> String {
-    let line = format!("suspended = {suspended}");
-    let is_table = |line: &&str| line.trim_start().starts_with('[');
-    let is_it = |line: &str| {
-        let key = line.split_once('=').map_or("", |(key, _)| key);
-        key.trim() == "suspended"
-    };
-    let top = text.lines().take_while(|line| !is_table(line));
-    let Some(at) = top.into_iter().position(is_it) else {
-        return format!("{line}\n{text}");
-    };
-    let lines = text.lines().enumerate();
-    let lines: Vec<_> = lines
-        .map(|(number, old)| if number == at { &*line } else { old })
-        .collect();
-    lines.join("\n") + "\n"
+/// The TOML of a tenant with this setting: its value is changed, or a line added at the top.
+///
+/// # Errors
+/// If it is no TOML.
+fn with_suspended(text: &str, suspended: bool) -> Result<String, String> {
+    let table = DeTable::parse(text).map_err(|error| error.message().to_owned())?;
+    let mut settings = table.get_ref().iter();
+    let found = settings.find(|(name, _)| name.get_ref() == "suspended");
+    let value = found.map(|(_, value)| value.span());
+    let parts = value.and_then(|span| Some((text.get(..span.start)?, text.get(span.end..)?)));
+    Ok(match parts {
+        Some((before, after)) => format!("{before}{suspended}{after}"),
+        None => format!("suspended = {suspended}\n{text}"),
+    })
+}
+
+fn broken(path: PathBuf, cause: impl fmt::Display) -> FolderError {
+    FolderError::Broken {
+        path,
+        cause: cause.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -235,7 +258,7 @@ mod tests {
     use crate::config::tenant_of_file;
 
     #[test]
-    fn only_one_line_of_a_file_changes() {
+    fn only_one_value_of_a_file_changes() {
         for (text, expected) in [
             ("", "suspended = true\n"),
             (
@@ -244,15 +267,62 @@ mod tests {
             ),
             (
                 "# acme\nsuspended = false # for now\n[backend]\nurl = ''\n",
-                "# acme\nsuspended = true\n[backend]\nurl = ''\n",
+                "# acme\nsuspended = true # for now\n[backend]\nurl = ''\n",
             ),
             (
                 "a = 1\n[features]\nsuspended = false\n",
                 "suspended = true\na = 1\n[features]\nsuspended = false\n",
             ),
-            ("suspended=true", "suspended = true\n"),
+            ("suspended=false", "suspended=true"),
+            ("\"suspended\" = false\n", "\"suspended\" = true\n"),
+            ("'suspended'= false\n", "'suspended'= true\n"),
+            (
+                "\"s\\u0075spended\" = false\n",
+                "\"s\\u0075spended\" = true\n",
+            ),
+            (
+                "a = \"\"\"\nsuspended = false\n\"\"\"\n",
+                "suspended = true\na = \"\"\"\nsuspended = false\n\"\"\"\n",
+            ),
+            (
+                "suspended = 'no'\r\na = 1\r\n",
+                "suspended = true\r\na = 1\r\n",
+            ),
         ] {
-            assert_eq!(with_suspended(text, true), expected, "{text:?}");
+            assert_eq!(
+                with_suspended(text, true).as_deref(),
+                Ok(expected),
+                "{text:?}"
+            );
+        }
+        assert!(with_suspended("suspended = \n", true).is_err());
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_nothing_and_a_broken_file_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let tenants = Folder::new(folder.path());
+        for (file, text, expected) in [
+            (
+                "a.toml",
+                "\u{feff}suspended = false\n",
+                Some("suspended = true\n"),
+            ),
+            (
+                "b.json",
+                "\u{feff}{}",
+                Some("{\n  \"suspended\": true\n}\n"),
+            ),
+            ("c.json", "[]", None),
+            ("d.json", "suspended = false", None),
+            ("e.toml", "suspended = ", None),
+        ] {
+            let path = folder.path().join(file);
+            fs::write(&path, text).unwrap();
+            let done = tenants.set_suspended(&file[..1].parse().unwrap(), true);
+            assert_eq!(done.is_ok(), expected.is_some(), "{file}: {done:?}");
+            let now = fs::read_to_string(&path).unwrap();
+            assert_eq!(now, expected.unwrap_or(text), "{file}");
         }
     }
 
