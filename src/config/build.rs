@@ -8,10 +8,10 @@ use ht_backend::config::{BackendConfig, GuardConfig, HeaderRule, HookCalls};
 use ht_backend::tls;
 use ht_core::limits::Limits;
 use ht_node::config::{
-    AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
+    AuthConfig, Compression, DrainConfig, HookQueueConfig, HostName, InternalConfig, KeepaliveConfig, Listen,
     MetricsConfig, NodesConfig, Origins, OriginsWritten, OwnLogsConfig, PermissionsConfig,
     PublicConfig, ReadinessConfig, RecoveryConfig, RecoverySettings, ResumeConfig, Secret,
-    ServerConfig, ServerLimits, StreamsConfig, TcpOptions, TenantConfig, TenantsConfig,
+    ServerConfig, ServerLimits, StreamsConfig, TcpOptions, TenantCaps, TenantConfig, TenantsConfig,
 };
 
 use crate::config::kind::{HeaderChange, TenantsFrom};
@@ -251,6 +251,8 @@ fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
             trigger_ids: values.limits_trigger_ids.value,
             inbox: values.limits_inbox.value,
             inbox_bytes: values.limits_inbox_bytes.value,
+            answer_total_bytes: values.limits_answer_total_bytes.value,
+            grant_total_bytes: values.limits_grant_total_bytes.value,
             window: memory::window(values),
         },
         auth: AuthConfig {
@@ -304,12 +306,20 @@ fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
         tenants: TenantsConfig {
             is_enabled: values.tenants_source.value != TenantsFrom::None,
             default: values.tenants_default.value.0.clone(),
+            main_hosts: main_hosts(values),
             list: tenants,
             logs: OwnLogsConfig {
                 max: values.tenants_logs.value,
                 threads: values.tenants_log_threads.value,
                 // By whoever can reach them.
                 open: None,
+            },
+            caps: TenantCaps {
+                timeout: values.backend_timeout.value,
+                hooks_timeout: values.hooks_timeout.value,
+                answer_bytes_max: values.backend_answer_bytes_max.value,
+                max_in_flight: values.backend_max_in_flight.value,
+                max_waiting: values.backend_max_waiting.value,
             },
         },
         permissions: PermissionsConfig {
@@ -324,6 +334,12 @@ fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
             confirm_timeout: values.permissions_confirm_timeout.value,
         },
     }
+}
+
+/// The hosts of `main`.
+pub(crate) fn main_hosts(values: &Values) -> Vec<HostName> {
+    let hosts = values.tenants_hosts.value.iter().cloned();
+    hosts.map(Into::into).collect()
 }
 
 fn origins_written(place: &WrittenAt) -> OriginsWritten {

@@ -10,6 +10,7 @@ mod number;
 mod postgres;
 mod redis;
 mod restricted;
+mod tenant_host;
 mod tenants;
 mod text;
 
@@ -22,6 +23,7 @@ pub(crate) use number::{Count, Flag, Memory, Period, Size, period};
 pub(crate) use postgres::{PostgresUrl, SchemaName};
 pub(crate) use redis::RedisUrl;
 pub(crate) use restricted::{KeyList, RestrictedKeys, rights};
+pub(crate) use tenant_host::TenantHost;
 pub(crate) use tenants::{DefaultTenant, TenantDefault, TenantsFrom};
 pub(crate) use text::{
     Call, Choice, Choose, File, Mode, Name, NodeName, Password, QueueName, RelativePath, Steps,

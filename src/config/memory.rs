@@ -2,6 +2,7 @@
 
 use ht_node::config::{MemoryBounds, ServerLimits, WindowConfig};
 
+use crate::config::kind::TenantsFrom;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
 use crate::config::table::Found;
@@ -90,34 +91,28 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
         |part| (part.place, part.key),
     );
     let process = bounds.process;
-    let named = parts
-        .each_ref()
-        .map(|part| format!("{} ({})", part.key, part.about));
-    let [
-        clients,
-        outboxes,
-        inboxes,
-        window,
-        logs,
-        triggers,
-        handshakes,
-    ] = named;
-    let logs = match values.tenants_logs.value {
-        0 => String::new(),
-        _ => format!(", {logs}"),
-    };
+    let named = parts.iter();
+    let named: Vec<_> = named
+        .map(|part| format!("{} ({})", part.key, part.about))
+        .collect();
+    let (last, others) = named.split_last().unzip();
+    let (last, others) = (
+        last.cloned().unwrap_or_default(),
+        others.unwrap_or_default(),
+    );
+    let others = others.join(", ");
     mistakes.add(
         place,
         key,
         format!(
-            "{clients}, {outboxes}, {inboxes}, {window}{logs}, {triggers} and {handshakes} together reach \
+            "{others} and {last} together reach \
              limits.memory_bytes ({process} bytes): lower one of them or raise \
              limits.memory_bytes, so that what clients hold never turns triggers away"
         ),
     );
 }
 
-fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 7] {
+fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> Vec<Part<'a>> {
     let handshakes = &values.limits_handshakes;
     // The default fits, except for its minimum on very small nodes.
     let unfinished = match handshakes.place {
@@ -134,7 +129,7 @@ fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 7] {
         ),
         ..Part::new("limits.handshakes", handshakes, unfinished)
     };
-    [
+    let mut parts = vec![
         Part::new(
             "limits.client_total_bytes",
             &values.limits_client_total_bytes,
@@ -169,6 +164,17 @@ fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 7] {
             &values.limits_triggers_in_flight,
             triggers_in_flight(values),
         ),
-        handshakes,
-    ]
+    ];
+    if values.tenants_logs.value == 0 {
+        parts.retain(|part| part.key != "tenants.logs");
+    }
+    if values.tenants_source.value != TenantsFrom::None {
+        parts.push(Part::new(
+            "limits.answer_total_bytes",
+            &values.limits_answer_total_bytes,
+            bounds.answers,
+        ));
+    }
+    parts.push(handshakes);
+    parts
 }

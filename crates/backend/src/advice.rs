@@ -67,6 +67,9 @@ impl Failure {
             Self::TooLarge { .. } => {
                 "raise backend.answer_bytes_max, or have the API grant fewer rooms"
             }
+            Self::NoRoom { .. } => {
+                "raise limits.answer_total_bytes, or have the API grant fewer rooms and answer faster"
+            }
             Self::Truncated => LOOK,
             Self::Keys(_) => {
                 "check auth.jwt.issuer.jwks, its server and the firewalls on the way; an earlier line \

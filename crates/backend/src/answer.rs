@@ -204,6 +204,15 @@ pub enum Failure {
         /// The configured bound.
         bytes_max: usize,
     },
+    /// There is too little memory left for it: the APIs of all tenants send too much at once.
+    #[error(
+        "the answers that this node is reading from all backends together may take {limit} bytes, and \
+         this backend has its share of them"
+    )]
+    NoRoom {
+        /// The configured bound of all answers, in bytes.
+        limit: usize,
+    },
     /// The connection ended within the body.
     #[error("the backend's answer ends before it is complete")]
     Truncated,
@@ -266,6 +275,7 @@ impl Failure {
             Self::ContentType(_) => FailureKind::ContentType,
             Self::Encoding(_) => FailureKind::Encoding,
             Self::TooLarge { .. } => FailureKind::TooLarge,
+            Self::NoRoom { .. } => FailureKind::NoRoom,
             Self::Truncated => FailureKind::Truncated,
             Self::NotUtf8 => FailureKind::NotUtf8,
             Self::NotJson { .. } => FailureKind::NotJson,
@@ -312,6 +322,7 @@ impl Failure {
             | Self::ContentType(_)
             | Self::Encoding(_)
             | Self::TooLarge { .. }
+            | Self::NoRoom { .. }
             | Self::Truncated
             | Self::NotUtf8
             | Self::NotJson { .. }
@@ -350,6 +361,7 @@ impl Failure {
             | Self::ContentType(_)
             | Self::Encoding(_)
             | Self::TooLarge { .. }
+            | Self::NoRoom { .. }
             | Self::NotUtf8
             | Self::NotJson { .. }
             | Self::NotObject

@@ -12,13 +12,15 @@ use hyper::body::Body;
 
 use crate::answer::Failure;
 use crate::body::inflate::{Coding, Inflater};
+use crate::budget::Held;
 use crate::fault;
 
-/// Reads and decodes a whole body of at most `bytes_max` bytes.
+/// Reads and decodes a whole body of at most `bytes_max` bytes, which `held` accounts for meanwhile.
 pub(crate) async fn read<B>(
     mut body: B,
     headers: &HeaderMap,
     bytes_max: usize,
+    held: &mut Held<'_>,
 ) -> Result<Bytes, Failure>
 where
     B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
@@ -29,6 +31,7 @@ where
         let frame = frame.map_err(|error| fault::in_body(&error))?;
         if let Ok(data) = frame.into_data() {
             reader.take(data)?;
+            held.grow(reader.bytes())?;
         }
     }
     reader.finish()
@@ -112,6 +115,15 @@ impl Reader {
             Kind::Coded(inflater) => inflater.take(&data)?,
         }
         Ok(())
+    }
+
+    /// Memory that it takes.
+    fn bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Whole(whole) => whole.len(),
+            Kind::Pieces(pieces) => pieces.capacity(),
+            Kind::Coded(inflater) => inflater.bytes(),
+        }
     }
 
     fn finish(self) -> Result<Bytes, Failure> {

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 
 use crate::answer::{Answer, Failure, RETRY_AFTER_MAX, Refusal, Waiting};
+use crate::budget::{Budget, Held, Share};
 use crate::config::{BackendConfig, HeaderRule, HookCall};
 use crate::credentials::Credentials;
 use crate::exchange::{Call, Deadline, Exchange};
@@ -39,6 +40,8 @@ pub struct HttpBackend {
     bootstrap: Uri,
     timeout: Duration,
     answer_bytes_max: usize,
+    /// What it has of the memory of answers that several APIs share.
+    share: Option<Share>,
     user_id_path: Arc<[String]>,
     hooks: Hooks,
     /// The headers of the gateway's own calls: those with a fixed value.
@@ -100,8 +103,18 @@ impl HttpBackend {
             own: own_credentials(config.headers.to_vec()),
             timeout: config.timeout,
             answer_bytes_max: config.answer_bytes_max,
+            share: None,
             user_id_path: config.user_id_path,
         })
+    }
+
+    /// The same, whose answers share their memory with those of other APIs.
+    #[must_use]
+    pub fn within(self, budget: &Arc<Budget>) -> Self {
+        Self {
+            share: Some(Share::of(Arc::clone(budget))),
+            ..self
+        }
     }
 
     /// Checks settings as [`HttpBackend::new`] does, but for the certificate authorities.
@@ -192,7 +205,8 @@ impl HttpBackend {
         }
         parse::check_content_type(response.headers())?;
         let (head, incoming) = response.into_parts();
-        let reading = body::read(incoming, &head.headers, self.answer_bytes_max);
+        let mut held = Held::of(self.share.as_ref());
+        let reading = body::read(incoming, &head.headers, self.answer_bytes_max, &mut held);
         let body: Bytes = deadline.bound(reading, Waiting::Body).await??;
         Ok(parse::answer(&body, &self.user_id_path))
     }

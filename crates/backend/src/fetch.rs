@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::answer::{Failure, Waiting};
 use crate::body;
+use crate::budget::Held;
 use crate::config::{BackendConfig, GuardConfig, HookCalls};
 use crate::exchange::{Call, Deadline, Exchange};
 use crate::setup::{self, BackendSetupError};
@@ -112,8 +113,9 @@ impl Fetch {
         };
         let response = self.exchange.send(&call, deadline).await?;
         let (head, incoming) = response.into_parts();
+        let mut held = Held::of(None);
         let body = if head.status == StatusCode::OK {
-            let reading = body::read(incoming, &head.headers, self.bytes_max);
+            let reading = body::read(incoming, &head.headers, self.bytes_max, &mut held);
             deadline.bound(reading, Waiting::Body).await??
         } else {
             Bytes::new()

@@ -43,6 +43,8 @@ ht_proto::labels! {
         Encoding = "encoding",
         /// The body was longer than configured.
         TooLarge = "too-large",
+        /// The bodies of all backends together took too much memory.
+        NoRoom = "no-room",
         /// The body ended early.
         Truncated = "truncated",
         /// The body was not UTF-8.

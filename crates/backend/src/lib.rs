@@ -11,6 +11,7 @@ pub mod tls;
 mod advice;
 mod answer;
 mod body;
+mod budget;
 mod cause;
 mod client;
 mod connect;
@@ -38,6 +39,7 @@ pub use ht_proto::hook::Hook;
 pub use crate::answer::{
     Answer, Elsewhere, Failure, Permissions, RETRY_AFTER_MAX, Refusal, Waiting,
 };
+pub use crate::budget::{Budget, Holding, Share};
 pub use crate::client::HttpBackend;
 pub use crate::credentials::Credentials;
 pub use crate::fetch::{Fetch, FetchConfig, Fetched};

@@ -1,5 +1,6 @@
 //! Grant sets: the rooms a user may subscribe to.
 
+use std::any::Any;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher as _;
 use std::hash::{BuildHasher, Hash};
@@ -13,11 +14,16 @@ use crate::index::RoomIndex;
 /// Up to so many grants are compared one by one: less memory than an index, and as fast.
 const FEW: usize = 8;
 
+/// Bytes of a grant beside its room: its places in the index.
+const GRANT_BYTES: usize = 128;
+
 /// The grants of one or many users of a tenant. They concern rooms of that tenant alone.
 #[derive(Debug)]
 pub struct GrantSet {
     tenant: TenantId,
     grants: Grants,
+    /// What accounts for its memory; dropped with it.
+    _holding: Option<Box<dyn Any + Send + Sync>>,
 }
 
 #[derive(Debug)]
@@ -40,7 +46,27 @@ impl GrantSet {
             }
             Grants::Many(Box::new(index))
         };
-        Self { tenant, grants }
+        Self {
+            tenant,
+            grants,
+            _holding: None,
+        }
+    }
+
+    /// The same, with what accounts for its memory.
+    #[must_use]
+    pub fn held(self, holding: Box<dyn Any + Send + Sync>) -> Self {
+        Self {
+            _holding: Some(holding),
+            ..self
+        }
+    }
+
+    /// How many bytes a set of these grants takes in memory, about.
+    #[must_use]
+    pub fn bytes_of(grants: &[Room]) -> usize {
+        let each = grants.iter().map(|grant| grant.memory() + GRANT_BYTES);
+        size_of::<Self>() + each.sum::<usize>()
     }
 
     /// The tenant whose rooms they concern.

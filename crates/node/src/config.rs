@@ -35,8 +35,8 @@ pub use crate::config::resume::{RESUME_SECRET_BYTES_MIN, RESUME_SECRETS_MAX, Res
 pub use crate::config::rights::{RestrictedKey, Right, Rights};
 pub use crate::config::streams::StreamsConfig;
 pub use crate::config::tenant::{
-    HostName, HostNameError, KeyHash, OpenLog, OwnLogsConfig, PublishKey, TenantConfig,
-    TenantLimits, TenantLog, TenantName, TenantsConfig,
+    HostName, HostNameError, KeyHash, OpenLog, OwnLogsConfig, PublishKey, TenantCaps,
+    TenantConfig, TenantLimits, TenantLog, TenantName, TenantsConfig,
 };
 pub use crate::config::usage::UsageConfig;
 use ht_proto::trigger::TriggerLimits;
@@ -215,6 +215,12 @@ pub struct ServerLimits {
     /// share publishers wait for a shard as long as it makes progress; above the share the shard
     /// has missed publications. None: an eighth of `memory_bytes` less the window, at most 64 MiB.
     pub inbox_bytes: Option<usize>,
+    /// Bytes of answers that the APIs of tenants are sending, all together. None: a 64th of
+    /// `memory_bytes`, at most 64 MiB.
+    pub answer_total_bytes: Option<usize>,
+    /// Bytes of the rooms that clients of tenants are permitted, all together. None: a quarter of
+    /// what clients may hold.
+    pub grant_total_bytes: Option<usize>,
     /// Bounds of the window.
     pub window: WindowConfig,
 }
@@ -278,6 +284,8 @@ impl Default for ServerLimits {
             trigger_ids: 100_000,
             inbox: 1_024,
             inbox_bytes: None,
+            answer_total_bytes: None,
+            grant_total_bytes: None,
             window: WindowConfig::default(),
         }
     }

@@ -32,7 +32,7 @@ macro_rules! every_metric {
                 observed refused = Read::Sum(STATS.refused);
                     "When it outgrows `admitted`: see `bootstraps` for the cause."
                 observed evictions = Read::Sum(STATS.evictions);
-                    "When it keeps growing. `outbox_bytes` and `outbox_age`: slow consumers. `outbox_total_bytes`: too little memory for all outboxes. `client_…`: clients that use much memory. `message_timeout`: clients that do not finish a message; an attack, or a limit that is too low for your pages."
+                    "When it keeps growing. `outbox_bytes` and `outbox_age`: slow consumers. `outbox_total_bytes`: too little memory for all outboxes. `client_…`: clients that use much memory. `message_timeout`: clients that do not finish a message; an attack, or a limit that is too low for your pages. `tenant_busy`: see `tenant_busy_closes`."
                 observed violations = Read::Sum(STATS.violations);
                     "When it grows steadily: a bug in a client, or in a proxy in front."
                 observed idle_timeouts = Read::Sum(STATS.idle_timeouts);
@@ -238,6 +238,9 @@ macro_rules! every_metric {
                 observed broker_rejected = Read::BrokerCounter(|broker| broker.counts().rejected);
                     "Messages from the broker that were not valid triggers"
                     "When it grows at all: a publisher sends something else, and it is dropped."
+                observed broker_of_tenants = Read::BrokerCounter(|broker| broker.counts().of_tenants);
+                    "Messages from the broker that were of tenants, at a node without tenants: not delivered"
+                    "When it grows at all: configure `[tenants]` on this node as on the others, or give it another log."
                 observed broker_failures = Read::BrokerCounter(|broker| broker.counts().failures);
                     "Connections to the broker that were lost or failed"
                     "When it grows by more than the broker's restarts."
@@ -253,6 +256,9 @@ macro_rules! every_metric {
                 observed tenant_connections = Read::TenantGauge(|it| it.connections);
                     "Open connections of the tenant"
                     "When it nears `limits.connections` of the tenant."
+                observed tenant_waiting_bytes = Read::TenantGauge(|it| it.waiting);
+                    "Bytes of publications of the tenant that threads have taken and not delivered yet"
+                    "When it stays high for one tenant: it publishes more than its clients are sent. See `inbox_bytes` for what threads have not taken."
                 observed tenant_connection_seconds = Read::TenantCounter(|it| it.counts.connection_ms() / 1_000);
                     "Time that connections of the tenant were open, in seconds, summed over them"
                     "Not by itself: bills are made from the files of `usage.file`."
@@ -275,11 +281,17 @@ macro_rules! every_metric {
                     "Connections of any tenant closed with 4101 `tenant-busy`, because what it sends its clients waited for more than five seconds"
                     "When it grows: `tenant_deliveries` and `tenant_sent_bytes` show which tenant reached its `limits.messages_per_second` or `limits.bytes_per_second`."
                 observed tenant_window_trimmed = Read::TenantsCounter(|now| now.sources.pipelines.trimmed());
-                    "Entries of any tenant that left the window early, because it had more than its `limits.window_bytes`"
-                    "When clients of a tenant fetch after short outages with the reason `trimmed`: raise its `limits.window_bytes`."
+                    "Entries of any tenant that left the window early, because it had more than its `limits.window_bytes`, or most of a full window"
+                    "When clients of a tenant fetch after short outages with the reason `trimmed`: raise its `limits.window_bytes`, or `window.bytes` and `window.entries` of the node."
                 observed tenant_bootstraps = Read::TenantCounterBy("outcome", words::<BootstrapOutcome>, |it| it.counts.bootstraps());
                     "Bootstrap calls to the API of the tenant, by outcome"
                     "When another outcome than `admitted` and the refusals grows: the API of this tenant fails."
+                observed tenant_answers_refused = Read::TenantsCounter(|now| now.node.tenants.answers().refused());
+                    "Bootstrap responses of any tenant that were discarded, because its API had its share of `limits.answer_total_bytes`"
+                    "When it grows: `tenant_bootstraps` shows which API sends too much, or too slowly. Raise `limits.answer_total_bytes` if all are meant to."
+                observed tenant_grants_refused = Read::TenantsCounter(|now| now.node.interner.grant_bytes().refused());
+                    "Responses of APIs of any tenant that were rejected, because the tenant had its share of `limits.grant_total_bytes`"
+                    "When it grows: the log names the tenant. Have its API permit rooms with `*` instead of many, or raise `limits.grant_total_bytes`."
                 observed tenant_refusals = Read::TenantCounterBy("limit", words::<TenantLimit>, |it| it.counts.refusals());
                     "Clients and requests that were rejected because of a limit of the tenant, by limit"
                     "When it grows: the tenant needs a higher limit, or something of it is broken."
@@ -322,6 +334,12 @@ macro_rules! every_metric {
             }
 
             "Memory", "Memory of the process and of what it holds for clients." {
+                observed answer_bytes = Read::Gauge(|now| now.node.tenants.answers().bytes());
+                    "Bytes of the bootstrap responses that the APIs of tenants are sending, all together"
+                    "When it stays near half of `limits.answer_total_bytes`: see `tenant_answers_refused`."
+                observed grant_bytes = Read::Gauge(|now| now.node.interner.grant_bytes().bytes());
+                    "Bytes of the rooms that clients of tenants other than `main` are permitted, all together"
+                    "When it stays near half of `limits.grant_total_bytes`: see `tenant_grants_refused`."
                 observed memory_bytes = Read::Gauge(|now| now.node.memory.resident());
                     "Resident memory of the process"
                     "When it nears `limits.memory_bytes`, or grows while `connections` does not."

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use ht_backend::{Credentials, KeptCredentials};
+use ht_backend::{Budget, Credentials, KeptCredentials, Share};
 use ht_core::Hasher;
 use ht_core::grant::{GrantSet, fingerprint};
 use ht_core::who::{Facts, Who};
@@ -17,6 +17,9 @@ use ht_proto::room::Room;
 pub(crate) struct Interner {
     hasher: Hasher,
     grants: Mutex<Known<GrantSet>>,
+    /// The memory of the grant sets of tenants other than `main`.
+    grant_bytes: Arc<Budget>,
+    shares: Mutex<HashMap<TenantId, Weak<Share>>>,
     whos: Mutex<Known<Who>>,
     credentials: Mutex<Known<KeptCredentials>>,
 }
@@ -26,6 +29,8 @@ impl Interner {
         Self {
             hasher,
             grants: Mutex::default(),
+            grant_bytes: Arc::default(),
+            shares: Mutex::default(),
             whos: Mutex::default(),
             credentials: Mutex::default(),
         }
@@ -40,9 +45,39 @@ impl Interner {
             return known;
         }
         // Built outside of the lock: large sets take long.
-        let set = Arc::new(GrantSet::new(tenant, grants, self.hasher.clone()));
+        let bytes = GrantSet::bytes_of(&grants);
+        let mut set = GrantSet::new(tenant, grants, self.hasher.clone());
+        if tenant != TenantId::MAIN {
+            set = set.held(Box::new(self.share(tenant).hold(bytes)));
+        }
+        let set = Arc::new(set);
         insert(&self.grants, fingerprint, &set);
         set
+    }
+
+    /// The memory of the grant sets of tenants other than `main`.
+    pub(crate) fn grant_bytes(&self) -> &Arc<Budget> {
+        &self.grant_bytes
+    }
+
+    /// Whether a set that nobody else has is too much: its tenant has more than its share with it.
+    pub(crate) fn refuses(&self, set: &Arc<GrantSet>) -> bool {
+        let tenant = set.tenant();
+        tenant != TenantId::MAIN && Arc::strong_count(set) == 1 && self.share(tenant).refuses()
+    }
+
+    /// What a tenant has of that memory.
+    fn share(&self, tenant: TenantId) -> Arc<Share> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(&tenant).and_then(Weak::upgrade) {
+            return share;
+        }
+        if shares.len() == shares.capacity() {
+            shares.retain(|_, share| share.strong_count() > 0);
+        }
+        let share = Arc::new(Share::of(Arc::clone(&self.grant_bytes)));
+        shares.insert(tenant, Arc::downgrade(&share));
+        share
     }
 
     /// The client that the facts describe; `None` if nothing is known.
@@ -139,6 +174,35 @@ mod tests {
         let kept = interner.grants.lock().unwrap().by_fingerprint.len();
         assert!(kept <= SWEEP, "{kept}");
         assert!(Arc::ptr_eq(&first, &intern(r#"[{"a":1},{"b":"*"}]"#)));
+    }
+
+    #[test]
+    fn the_sets_of_a_tenant_count_once_and_until_nobody_has_them() {
+        let interner = Interner::new(Hasher::default());
+        let of = |tenant: u32, n: usize| {
+            let list = GrantList::parse(&format!(r#"[{{"n":{n}}}]"#)).unwrap();
+            interner.grants(TenantId::new(tenant), list.rooms)
+        };
+        let bytes = || interner.grant_bytes().bytes();
+        let _main: Vec<_> = (0..100).map(|n| of(0, n)).collect();
+        assert_eq!(bytes(), 0);
+        let first = of(1, 1);
+        let one = bytes();
+        assert!(one > 100);
+        let again = of(1, 1);
+        assert_eq!(bytes(), one);
+        // Twice as much, of which it leaves half.
+        interner
+            .grant_bytes()
+            .set_limit(2 * usize::try_from(one).unwrap());
+        assert!(!interner.refuses(&first));
+        let second = of(1, 2);
+        assert!(interner.refuses(&second));
+        assert!(!interner.refuses(&first), "others have it as well");
+        drop((second, again));
+        assert!(!interner.refuses(&first));
+        drop(first);
+        assert_eq!(bytes(), 0);
     }
 
     #[test]

@@ -219,6 +219,8 @@ impl Node {
     pub(crate) fn set_memory_bounds(&self, limits: &ServerLimits) {
         let bounds = limits.memory_bounds(allowance());
         self.outboxes.set_limit(bounds.outboxes);
+        self.tenants.answers().set_limit(bounds.answers);
+        self.interner.grant_bytes().set_limit(bounds.grants);
         self.accounts.set_limit(bounds.clients);
         self.accounts.set_shares(bounds.address, bounds.user);
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ht_backend::{Answer, CallClock, CallTime, KeptCredentials, Refusal};
-use ht_core::recheck::{RecheckOutcome, Rechecked, Rights};
+use ht_core::recheck::{RecheckOutcome, Rechecked};
 use ht_core::shard::SessionKey;
 use ht_overload::{Patience, RecheckId, RecheckOutput, Rechecks};
 use ht_proto::entry::TenantId;
@@ -137,7 +137,7 @@ impl Desk {
             };
             let Some(credentials) = credentials else {
                 // They cannot be sent, so the API would not admit the client with them.
-                self.send(&[asker], due.not_before, || RecheckOutcome::Refused);
+                self.send((None, due.not_before), &[asker], || RecheckOutcome::Refused);
                 continue;
             };
             let tenant = credentials.tenant();
@@ -239,8 +239,12 @@ impl Desk {
                     let answer = (&permissions, list);
                     let permitted =
                         Permitted::new(interner, throttles, (tenant, None), answer, user);
+                    let name = || self.parts.tenants.name(tenant);
+                    if permitted.is_too_much(interner, throttles, name) {
+                        return self.retry(id, None);
+                    }
                     let rights = permitted.rights();
-                    self.answer(id, asked_at, || RecheckOutcome::Permitted(copy(&rights)));
+                    self.answer(id, asked_at, || RecheckOutcome::Permitted(rights.clone()));
                 }
                 None => self.refused(id, asked_at, &Refusal::AllowedRooms),
             },
@@ -271,7 +275,7 @@ impl Desk {
         for asker in &answered {
             self.released(*asker);
         }
-        self.send(&answered, asked_at, outcome);
+        self.send((Some(tenant), asked_at), &answered, outcome);
     }
 
     fn retry(&mut self, id: Call, retry_after: Option<Duration>) {
@@ -310,7 +314,7 @@ impl Desk {
                 true => RecheckOutcome::Keep,
                 false => RecheckOutcome::Unreachable { within },
             };
-            self.send(same, (self.parts.clock)(), outcome);
+            self.send((Some(tenant), (self.parts.clock)()), same, outcome);
         }
     }
 
@@ -323,7 +327,13 @@ impl Desk {
     }
 
     /// Sends an answer to the shards of its sessions.
-    fn send(&self, askers: &[Asker], asked_at: CallTime, outcome: impl Fn() -> RecheckOutcome) {
+    fn send(
+        &self,
+        said: (Option<TenantId>, CallTime),
+        askers: &[Asker],
+        outcome: impl Fn() -> RecheckOutcome,
+    ) {
+        let (tenant, asked_at) = said;
         let mut askers = askers.to_vec();
         askers.sort_unstable();
         let of = |asker: &Asker| (asker.shard, asker.has_token);
@@ -331,6 +341,7 @@ impl Desk {
             let (shard, has_token) = of(&same[0]);
             let keys: Vec<SessionKey> = same.iter().map(|asker| asker.key).collect();
             let rechecked = Rechecked {
+                tenant,
                 keys,
                 asked_at: asked_at.commands,
                 has_token,
@@ -359,17 +370,6 @@ impl Line {
     fn is_idle(&self) -> bool {
         let rechecks = &self.rechecks;
         rechecks.waiting() == 0 && rechecks.in_flight() == 0 && self.retry_after.is_zero()
-    }
-}
-
-/// The same for another shard.
-fn copy(rights: &Rights) -> Rights {
-    Rights {
-        grants: Arc::clone(&rights.grants),
-        who: rights.who.clone(),
-        welcome: rights.welcome.clone(),
-        event: rights.event.clone(),
-        expires_in: rights.expires_in,
     }
 }
 

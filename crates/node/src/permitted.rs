@@ -10,6 +10,7 @@ use ht_core::who::{Facts, Who};
 use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
 use ht_proto::server;
+use ht_proto::tenant::TenantName;
 use ht_telemetry::throttle::Throttles;
 use uuid::Uuid;
 
@@ -46,6 +47,27 @@ impl Permitted {
             rooms: list.text.into(),
             expires_in: term.map(|term| u64::try_from(term.as_millis()).unwrap_or(u64::MAX)),
         }
+    }
+
+    /// Whether its tenant has more permitted rooms with it than its share of the memory for them, which
+    /// is logged with the tenant's name.
+    pub(crate) fn is_too_much(
+        &self,
+        interner: &Interner,
+        throttles: &Throttles,
+        name: impl FnOnce() -> Option<TenantName>,
+    ) -> bool {
+        let is_too_much = interner.refuses(&self.grants);
+        if is_too_much && let Some(suppressed) = throttles.allow("tenant-grants") {
+            tracing::warn!(
+                tenant = name().map(tracing::field::display),
+                bytes = interner.grant_bytes().bytes(),
+                suppressed,
+                "a tenant has its share of limits.grant_total_bytes: rejecting clients with other \
+                 rooms. Have its API permit rooms with * instead of many, or raise that limit"
+            );
+        }
+        is_too_much
     }
 
     /// The first message to the client.

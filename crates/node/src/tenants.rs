@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ht_backend::{Backend, CallClock, GuardCounts, Hook};
+use ht_backend::{Backend, Budget, CallClock, GuardCounts, Hook};
 use ht_control::tenants::changes::Changes;
 use ht_control::tenants::claims::{Claim, Conflict};
 use ht_control::tenants::directory::{Directory, Found};
@@ -30,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use crate::tenants::tenant::{Begin, LogNumber, OwnLog, Tenant};
 
-use crate::config::{Rights, TenantConfig, TenantsConfig};
+use crate::config::{HostName, Rights, TenantCaps, TenantConfig, TenantsConfig};
+use crate::tenants::api::Shared;
 
 /// How often APIs are looked for that nobody uses any more.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -42,12 +43,15 @@ pub(crate) struct Tenants {
     is_enabled: bool,
     /// The tenant of clients that name none.
     default: Option<TenantName>,
+    /// Hosts of the node's own `main`.
+    main_hosts: Vec<HostName>,
     ids: RwLock<TenantIds>,
     table: ArcSwap<Table>,
     /// They are changed by one at a time.
     changing: Mutex<()>,
-    /// Numbers the calls to all APIs.
-    clock: Option<CallClock>,
+    shared: Shared,
+    /// The most that they may have of the settings of their APIs.
+    caps: TenantCaps,
 }
 
 /// The tenants at one moment.
@@ -95,7 +99,12 @@ impl Tenants {
         let tenants = Self {
             is_enabled: config.is_enabled,
             default: config.default.clone(),
-            clock: Some(clock),
+            main_hosts: config.main_hosts.clone(),
+            shared: Shared {
+                clock: Some(clock),
+                answers: Arc::default(),
+            },
+            caps: config.caps,
             ..Self::default()
         };
         tenants.table.store(Arc::new(Table {
@@ -111,6 +120,11 @@ impl Tenants {
     /// Whether there may be others than `main`.
     pub(crate) fn are_enabled(&self) -> bool {
         self.is_enabled
+    }
+
+    /// The memory of the answers that their APIs are sending.
+    pub(crate) fn answers(&self) -> &Arc<Budget> {
+        &self.shared.answers
     }
 
     /// Replaces all tenants but the `main` of the node's own configuration. Those that are removed or
@@ -129,20 +143,36 @@ impl Tenants {
         let known: HashMap<_, _> = old.list.iter().map(|it| (&it.name, it)).collect();
         let list: Vec<_> = list
             .into_iter()
-            .map(|config| match known.get(&config.name) {
-                Some(known) if ***known == config => Arc::clone(known),
-                _ => Arc::new(config),
+            .map(|mut config| {
+                self.caps.apply(&mut config.backend);
+                match known.get(&config.name) {
+                    Some(known) if ***known == config => Arc::clone(known),
+                    _ => Arc::new(config),
+                }
             })
             .collect();
         let own_main = old.by_id.get(&TenantId::MAIN).filter(|it| it.is_of_node());
-        let (mut numbered, mut conflicts) = (Vec::with_capacity(list.len()), Vec::new());
+        let mut conflicts: Vec<_> = list
+            .iter()
+            .filter(|config| own_main.is_some() && config.name.is_main())
+            .map(|_| Conflict {
+                claim: Claim::Name,
+                first: TenantName::MAIN.into(),
+                second: TenantName::MAIN.into(),
+            })
+            .collect();
+        // First: numbers are given for good, and none is to be used up by what is refused.
+        let main_hosts = own_main.is_some().then_some(&*self.main_hosts);
+        let unnumbered = list.iter().map(|config| (config, ()));
+        if let Err(others) = Directory::beside_main(main_hosts.zip(Some(())), unnumbered) {
+            conflicts.extend(others);
+        }
+        if !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        let mut numbered = Vec::with_capacity(list.len());
         for config in &list {
             match self.id(&config.name) {
-                Some(TenantId::MAIN) if own_main.is_some() => conflicts.push(Conflict {
-                    claim: Claim::Name,
-                    first: TenantName::MAIN.into(),
-                    second: TenantName::MAIN.into(),
-                }),
                 Some(id) => numbered.push((config, id)),
                 None => tracing::error!(
                     tenant = %config.name,
@@ -151,19 +181,15 @@ impl Tenants {
                 ),
             }
         }
-        let directory = match Directory::new(numbered.iter().map(|(config, id)| (*config, *id))) {
-            Ok(directory) if conflicts.is_empty() => directory,
-            Ok(_) => return Err(conflicts),
-            Err(others) => {
-                conflicts.extend(others);
-                return Err(conflicts);
-            }
-        };
+        let directory = Directory::beside_main(
+            main_hosts.zip(Some(TenantId::MAIN)),
+            numbered.iter().map(|(config, id)| (*config, *id)),
+        )?;
         let changes = Changes::between(&old.list, &list);
         let (mut by_id, mut left, mut moved) = (HashMap::new(), Vec::new(), Vec::new());
         for (config, id) in numbered {
-            let (former, clock) = (old.by_id.get(&id), self.clock.as_ref());
-            let tenant = Tenant::succeeding(former, id, config, clock, begin);
+            let former = old.by_id.get(&id);
+            let tenant = Tenant::succeeding(former, id, config, &self.shared, begin);
             if let Some(former) = former
                 && tenant.as_ref().map(|now| now.log()) != Some(former.log())
             {
@@ -284,17 +310,21 @@ impl Tenants {
         ids.name(id).cloned()
     }
 
-    /// Whose a record of the log is.
+    /// Whose a record of the log is. Without tenants a trigger may have a member `tenant` that means
+    /// nothing, as any other member that is not known; but it has its `rooms`.
     ///
     /// # Errors
     /// If it may not be placed.
     pub(crate) fn of_record(&self, record: &Record) -> Result<TenantId, Problem> {
-        match (record.tenant(), record) {
-            (None, _) => Ok(TenantId::MAIN),
-            (Some(_), Record::Trigger(_)) if !self.is_enabled => Ok(TenantId::MAIN),
-            (Some(_), Record::Command(_)) if !self.is_enabled => Err(Problem::NoTenants),
-            (Some(Err(error)), _) => Err((*error).into()),
-            (Some(Ok(name)), _) => self.id(name).ok_or(Problem::TooManyTenants),
+        match record.tenant() {
+            None => Ok(TenantId::MAIN),
+            Some(Ok(name)) if name.is_main() => Ok(TenantId::MAIN),
+            Some(_) if !self.is_enabled && record.is_scoped() => Err(Problem::NoTenants),
+            Some(_) if !self.is_enabled => Ok(TenantId::MAIN),
+            Some(Err(error)) => Err((*error).into()),
+            // A node without tenants would deliver it to clients of `main`.
+            Some(Ok(_)) if !record.is_scoped() => Err(Problem::PlainRooms),
+            Some(Ok(name)) => self.id(name).ok_or(Problem::TooManyTenants),
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Credentials, DefaultTenant, File, Flag,
     HeaderChange, Headers, Listed, Memory, Mode, Name, NatsUrl, NodeName, Password, PostgresUrl,
     QueueName, RedisUrl, RelativePath, RestrictedKeys, SchemaName, ServiceUrl, Steps, StreamName,
-    SubjectName, TenantDefault, TenantsFrom, UrlPath,
+    SubjectName, TenantDefault, TenantHost, TenantsFrom, UrlPath,
 };
 pub(super) use crate::config::log::{Format, Level, RabbitMqLog};
 pub(super) use crate::config::python::PythonVariables;

@@ -132,6 +132,12 @@ pub(crate) fn check(values: &Values, tables: &[Node], mistakes: &mut Mistakes) {
     {
         mistakes.add(&ca.place, "tenants.tls_ca_file", problem.to_string());
     }
+    let hosts = &values.tenants_hosts;
+    if !hosts.value.is_empty() && values.backend_url.value.is_none() {
+        let what = "there is no tenant main without backend.url: set that, or give these hosts to a \
+                    tenant";
+        mistakes.add(&hosts.place, "tenants.hosts", what);
+    }
     let main = values.tenants_default.value.0.as_ref();
     let has_main = values.backend_url.value.is_some() || mistakes.about("backend.url");
     if main.is_some_and(TenantName::is_main) && !has_main {

@@ -1,9 +1,6 @@
 //! What the settings of a tenant can be.
 
-use std::fmt;
-use std::str::FromStr;
-
-use ht_node::config::{HostName, HostNameError, KeyHash, PublishKey, Right, TenantName};
+use ht_node::config::{KeyHash, PublishKey, Right, TenantName};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -41,39 +38,6 @@ impl Kind for Named {
 
     fn schema(&self) -> serde_json::Value {
         json!({ "type": "string", "pattern": "^[a-z0-9-]{1,40}$" })
-    }
-}
-
-/// A host of a tenant, in any script.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TenantHost(HostName);
-
-impl FromStr for TenantHost {
-    type Err = HostNameError;
-
-    fn from_str(text: &str) -> Result<Self, HostNameError> {
-        if text.is_ascii() {
-            return text.parse().map(Self);
-        }
-        if text.contains(['/', ':', '*', '@']) {
-            // For the sentence about what does not belong there.
-            let ascii: String = text.chars().filter(char::is_ascii).collect();
-            ascii.parse::<HostName>()?;
-        }
-        let ascii = idna::domain_to_ascii_strict(text).map_err(|_| HostNameError::Name)?;
-        ascii.parse().map(Self)
-    }
-}
-
-impl fmt::Display for TenantHost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl From<TenantHost> for HostName {
-    fn from(host: TenantHost) -> Self {
-        host.0
     }
 }
 

@@ -3,9 +3,9 @@
 
 use ht_node::config::{PublishKey, TenantName};
 
-use crate::config::kind::{Count, Flag, Listed, Size};
+use crate::config::kind::{Count, Flag, Listed, Size, TenantHost};
 use crate::config::table::settings;
-use crate::config::tenants::kinds::{Named, PublicKey, PublishKeys, TenantHost, TenantPath};
+use crate::config::tenants::kinds::{Named, PublicKey, PublishKeys, TenantPath};
 
 const RATE: Count = Count {
     min: 0,

@@ -72,6 +72,7 @@ const EVERY: &[(&str, &str)] = &[
     ("tenants.secrets", r#""/secrets""#),
     ("tenants.logs", "3"),
     ("tenants.log_threads", "2"),
+    ("tenants.hosts", r#"["www.example.com"]"#),
     ("tenants.default", r#""acme""#),
     ("rabbitmq.url", r#""amqp://mq""#),
     ("rabbitmq.username", r#""u""#),
@@ -157,6 +158,8 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.trigger_ids", "115"),
     ("limits.inbox", "116"),
     ("limits.inbox_bytes", r#""9MiB""#),
+    ("limits.answer_total_bytes", r#""5MiB""#),
+    ("limits.grant_total_bytes", r#""6MiB""#),
     ("keepalive.interval", "119"),
     ("keepalive.timeout", "120"),
     ("tcp.send_buffer", "12100"),
@@ -332,6 +335,8 @@ fn assert_every(config: &Config) {
         [114, 115, 116]
     );
     assert_eq!(limits.inbox_bytes, Some(9 << 20));
+    assert_eq!(limits.answer_total_bytes, Some(5 << 20));
+    assert_eq!(limits.grant_total_bytes, Some(6 << 20));
     let nodes = &server.nodes;
     let times = [nodes.beacon.as_secs(), nodes.lease.as_secs()];
     assert_eq!((&*nodes.name, times), ("gate-1", [2, 8]));

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{EVENTS, client};
-use crate::support::Handshake;
-use crate::tenants::kit::{Tenant, expect_refused, gateway, named, publish};
+use crate::support::{Handshake, Reply, StubBackend, eventually, http};
+use crate::tenants::kit::{ADMIN, Tenant, answering, expect_refused, gateway, named, publish};
 
 #[test]
 fn a_tenant_has_so_many_connections_and_others_have_theirs() {
@@ -115,4 +115,52 @@ fn a_tenant_that_publishes_much_shortens_its_own_recovery_alone() {
             _ => assert_eq!(answer["replayed"], 40, "{answer}"),
         }
     }
+}
+
+#[test]
+fn large_answers_of_one_api_leave_memory_to_those_of_others() {
+    let rooms = |bytes: usize| json!([{ "n": "x".repeat(bytes) }]);
+    let slow = |bytes: usize| {
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n";
+        Reply::Hang([head.as_bytes(), &vec![b' '; bytes]].concat())
+    };
+    let acme = Tenant {
+        backend: StubBackend::new(move |seen| match seen.header("authorization") {
+            Some("Token slow") => slow(100_000),
+            Some("Token large") => Reply::rooms(&rooms(700_000)),
+            _ => answering(seen),
+        }),
+        ..Tenant::new("acme")
+    };
+    let tenants = [acme, Tenant::new("globex")];
+    let gateway = gateway(&tenants)
+        .set("HT_LIMITS__ANSWER_TOTAL_BYTES", "1MiB")
+        .start();
+    let metric = |name: &str| {
+        let bearer = format!("Bearer {ADMIN}");
+        let headers = [("Authorization", &*bearer)];
+        let page = http::request(gateway.internal(), "GET", "/metrics", &headers, b"");
+        let start = format!("high_templar_{name} ");
+        let found = page
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix(&start));
+        found.map_or(0, |value| value.parse::<u64>().expect("a number"))
+    };
+    let waiting = tenants[0].handshake_of(&gateway, "slow").send();
+    eventually("a part of an answer", || {
+        (metric("answer_bytes") > 0).then_some(())
+    });
+    let mut large = tenants[0].handshake_of(&gateway, "large").open();
+    expect_refused(&mut large, 1013);
+    assert_eq!(metric("tenant_answers_refused_total"), 1);
+    gateway.wait_for_line("limits.answer_total_bytes");
+    tenants
+        .each_ref()
+        .map(|tenant| client(&gateway, tenant).fence());
+    drop(waiting);
+    eventually("it is given back", || {
+        (metric("answer_bytes") == 0).then_some(())
+    });
 }

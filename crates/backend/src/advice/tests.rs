@@ -31,6 +31,7 @@ fn failures_name_the_setting_or_the_place_to_look_at() {
             Failure::TooLarge { bytes_max: 1 },
             "backend.answer_bytes_max",
         ),
+        (Failure::NoRoom { limit: 1 }, "limits.answer_total_bytes"),
     ] {
         let advice = failure.advice().unwrap_or_default();
         assert!(advice.contains(part), "{failure:?}: {advice}");

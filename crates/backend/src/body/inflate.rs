@@ -77,6 +77,11 @@ impl Inflater {
         Ok(())
     }
 
+    /// Memory of what is decoded.
+    pub(super) fn bytes(&self) -> usize {
+        self.output.capacity()
+    }
+
     /// The decoded body, if the coded data was complete.
     pub(super) fn finish(self) -> Result<Bytes, Failure> {
         if self.decompress.is_some() && !self.ended {

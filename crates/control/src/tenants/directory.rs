@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use ht_proto::tenant::TenantName;
+
 use crate::tenants::claims::{Claim, Claims, Conflict, KeyHash};
 use crate::tenants::host::HostName;
 
@@ -62,9 +64,26 @@ impl<T: Copy + Eq> Directory<T> {
     pub fn new<'a, C: Claims + 'a>(
         tenants: impl IntoIterator<Item = (&'a C, T)>,
     ) -> Result<Self, Vec<Conflict>> {
+        Self::beside_main(None, tenants)
+    }
+
+    /// The same beside a `main` that has these hosts for itself and nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn beside_main<'a, C: Claims + 'a>(
+        main: Option<(&'a [HostName], T)>,
+        tenants: impl IntoIterator<Item = (&'a C, T)>,
+    ) -> Result<Self, Vec<Conflict>> {
         let mut directory = Self::default();
         let mut owners: HashMap<Only<'a>, &'a str, RandomState> = HashMap::default();
         let mut conflicts = Vec::new();
+        if let Some((hosts, value)) = main {
+            owners.extend(hosts.iter().map(|it| (Only::Host(it), TenantName::MAIN)));
+            directory
+                .hosts
+                .extend(hosts.iter().map(|it| (it.clone(), value)));
+        }
         for (tenant, value) in tenants {
             let name = tenant.name();
             for only in claimed(tenant) {

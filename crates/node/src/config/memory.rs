@@ -29,6 +29,10 @@ pub struct MemoryBounds {
     pub address: usize,
     /// Of these, of the connections of one user.
     pub user: usize,
+    /// Of answers that the APIs of tenants are sending.
+    pub answers: usize,
+    /// Of the rooms that clients of tenants are permitted. Beside all others.
+    pub grants: usize,
     /// Read buffers of idle connections before the upgrade, beyond their quarter of `clients`.
     pub unfinished: usize,
     /// Default of `limits.triggers_in_flight`.
@@ -44,6 +48,9 @@ const OUTBOXES: usize = 256 << 20;
 
 /// Maximum memory of publications queued for shards by default, in bytes.
 const INBOXES: usize = 64 << 20;
+
+/// Maximum memory of answers that the APIs of tenants are sending by default, in bytes.
+const ANSWERS: usize = 64 << 20;
 
 /// Bounds of the memory of the window by default, in bytes.
 const WINDOW: (usize, usize) = (1 << 20, 64 << 20);
@@ -108,6 +115,11 @@ impl ServerLimits {
             0 => 0,
             _ => (self.unfinished_max() * HEAD_BYTES_MIN).saturating_sub(quarter),
         };
+        let answers = match whole {
+            0 => ANSWERS,
+            // Zero would mean no limit.
+            _ => ANSWERS.min(whole / 64).max(1),
+        };
         let usual = Self::default();
         let outboxes = self.outbox_total_bytes.unwrap_or(outboxes);
         let inboxes = self.inbox_bytes.unwrap_or(inboxes);
@@ -134,6 +146,8 @@ impl ServerLimits {
             window,
             address: self.client_bytes_per_address.unwrap_or(clients / 8),
             user: self.client_bytes_per_user.unwrap_or(clients / 8),
+            answers: self.answer_total_bytes.unwrap_or(answers),
+            grants: self.grant_total_bytes.unwrap_or(clients / 4),
             unfinished,
             triggers_default,
             handshakes_default,
@@ -174,6 +188,7 @@ mod tests {
             assert!(bounds.unfinished == unfinished || handshakes == HANDSHAKES_MIN);
             let publications = bounds.inboxes + bounds.window;
             let sum = bounds.clients + bounds.outboxes + publications + unfinished + triggers;
+            let sum = sum + bounds.answers;
             assert!(sum < process, "{sum} of {process}");
         }
     }

@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ht_backend::config::BackendConfig;
 use ht_broker::Broker;
 use ht_broker::config::Engine;
+use ht_broker::order::IdLimits;
 use ht_control::tenants::claims::Claims;
 pub use ht_control::tenants::claims::KeyHash;
 pub use ht_control::tenants::host::{HostName, HostNameError};
 pub use ht_proto::tenant::TenantName;
 
-use crate::config::{Origins, Rights};
+use crate::config::{Origins, Rights, ServerConfig};
 
 /// The tenants of a gateway.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +23,12 @@ pub struct TenantsConfig {
     pub is_enabled: bool,
     /// The tenant of a client that names none; none: it is rejected with 404.
     pub default: Option<TenantName>,
+    /// Hosts of `main`, on which no other tenant is named by a path or a key.
+    pub main_hosts: Vec<HostName>,
     /// The tenants at the start, without `main`.
     pub list: Vec<TenantConfig>,
+    /// The most that they may have of the settings of their APIs.
+    pub caps: TenantCaps,
     /// What there may be of logs of their own.
     pub logs: OwnLogsConfig,
 }
@@ -57,6 +63,79 @@ impl fmt::Debug for OwnLogsConfig {
             .field("max", &self.max)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
+    }
+}
+
+impl ServerConfig {
+    /// How many trigger ids are remembered.
+    #[must_use]
+    pub fn ids(&self) -> IdLimits {
+        let most = self.limits.trigger_ids;
+        match self.tenants.is_enabled {
+            true => IdLimits::shared(most),
+            false => most.into(),
+        }
+    }
+}
+
+/// The most that a tenant may have of settings of its API: what the node allows its own. Higher ones
+/// count as these, so that no tenant holds memory and calls for longer than the operator allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantCaps {
+    /// Timeout of a bootstrap call.
+    pub timeout: Duration,
+    /// Timeout of the call of a hook.
+    pub hooks_timeout: Duration,
+    /// Longest answer, in bytes.
+    pub answer_bytes_max: usize,
+    /// Bootstrap calls at once.
+    pub max_in_flight: usize,
+    /// Clients that wait for one.
+    pub max_waiting: usize,
+}
+
+impl Default for TenantCaps {
+    /// None.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::MAX,
+            hooks_timeout: Duration::MAX,
+            answer_bytes_max: usize::MAX,
+            max_in_flight: usize::MAX,
+            max_waiting: usize::MAX,
+        }
+    }
+}
+
+impl TenantCaps {
+    /// Those of a node with this API.
+    #[must_use]
+    pub fn of(node: &BackendConfig) -> Self {
+        Self {
+            timeout: node.timeout,
+            hooks_timeout: node.hooks.timeout,
+            answer_bytes_max: node.answer_bytes_max,
+            max_in_flight: node.guard.max_in_flight,
+            max_waiting: node.guard.max_waiting,
+        }
+    }
+
+    /// Lowers what is above them.
+    pub fn apply(&self, api: &mut BackendConfig) {
+        let Self {
+            timeout,
+            hooks_timeout,
+            answer_bytes_max,
+            max_in_flight,
+            max_waiting,
+        } = *self;
+        api.timeout = api.timeout.min(timeout);
+        api.hooks.timeout = api.hooks.timeout.min(hooks_timeout);
+        api.answer_bytes_max = api.answer_bytes_max.min(answer_bytes_max);
+        let guard = &mut api.guard;
+        guard.wait_timeout = guard.wait_timeout.min(timeout);
+        guard.max_in_flight = guard.max_in_flight.min(max_in_flight);
+        guard.max_waiting = guard.max_waiting.min(max_waiting);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ht_control::tenants::host::HostName;
 use ht_edge::quotas::{HandshakePermits, Load};
 use ht_edge::rejection::{HandshakeError, Rejection};
 use ht_edge::request::RequestFacts;
@@ -37,6 +38,13 @@ pub(super) fn find_tenant(
 ) -> Result<Arc<Tenant>, Rejection> {
     let tenants = &public.bootstrap.tenants;
     let (host, path) = (tenant::host(request), request.uri().path());
+    let is_named = host.and_then(HostName::of_header).is_some();
+    if !is_named && tenants.are_enabled() {
+        // Whose it is cannot be told, so that it would be of the default tenant.
+        let sentence = "The header Host of this request is missing, there are several, or it is no \
+                        host name.";
+        return Err(Rejection::bad_request(HandshakeError::Handshake, sentence));
+    }
     let stream = route::stream(path, &settings.public, |path| tenants.have_path(path));
     let websocket = stream.map(|(_, websocket)| websocket);
     let path = websocket.as_deref().unwrap_or(path);

@@ -123,6 +123,10 @@ impl Bootstrap {
             (permissions, list),
             user.as_ref().and_then(UserPermit::user),
         );
+        let name = || Some(tenant.name().clone());
+        if permitted.is_too_much(&self.interner, &self.throttles, name) {
+            return Some(Outcome::Refused(Close::OVERLOADED.within(SPREAD)));
+        }
         let kept =
             (self.rechecks || tenant.has_hooks()).then(|| self.interner.credentials(credentials));
         let gets_tickets = facts.gets_tickets && self.tickets.are_given();

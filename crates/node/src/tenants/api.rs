@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use ht_backend::{Answer, Backend, CallClock, Credentials, Failure, Guard, Hook};
+use ht_backend::{
+    Answer, Backend, Budget, CallClock, Credentials, Failure, Guard, Hook, HttpBackend,
+};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -29,7 +31,16 @@ pub(super) struct Api {
 /// How to make it.
 struct Settings {
     tenant: Arc<TenantConfig>,
-    clock: Option<CallClock>,
+    shared: Shared,
+}
+
+/// What the APIs of all tenants share.
+#[derive(Clone, Default)]
+pub(super) struct Shared {
+    /// Numbers the calls.
+    pub(super) clock: Option<CallClock>,
+    /// Memory of their answers.
+    pub(super) answers: Arc<Budget>,
 }
 
 /// An API in use.
@@ -63,11 +74,11 @@ impl Api {
     }
 
     /// The API of a tenant, which nobody has used yet.
-    pub(super) fn of(tenant: &Arc<TenantConfig>, clock: Option<&CallClock>) -> Self {
+    pub(super) fn of(tenant: &Arc<TenantConfig>, shared: &Shared) -> Self {
         Self {
             settings: Some(Settings {
                 tenant: Arc::clone(tenant),
-                clock: clock.cloned(),
+                shared: shared.clone(),
             }),
             made: Mutex::default(),
         }
@@ -84,9 +95,11 @@ impl Api {
             return Arc::new(Unusable(String::new()));
         };
         let TenantConfig { name, backend, .. } = &*settings.tenant;
-        match Guard::http(backend.clone()) {
-            Ok(guard) => {
-                if let Some(clock) = &settings.clock {
+        let Shared { clock, answers } = &settings.shared;
+        match HttpBackend::new(backend.clone()) {
+            Ok(http) => {
+                let guard = Guard::new(Arc::new(http.within(answers)), &backend.guard);
+                if let Some(clock) = clock {
                     guard.number_calls(Arc::clone(clock));
                 }
                 let backend: Arc<dyn Backend> = Arc::new(guard);

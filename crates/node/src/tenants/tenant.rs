@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use ht_backend::{Backend, CallClock, ForwardRules, GuardCounts, Hook};
+use ht_backend::{Backend, ForwardRules, GuardCounts, Hook};
 use ht_edge::origin::Origins;
 use ht_edge::permits::Bounds;
 use ht_edge::quotas::TenantShare;
@@ -14,7 +14,7 @@ use tracing::Span;
 
 use crate::config::TenantConfig;
 use crate::live::LiveSettings;
-use crate::tenants::api::Api;
+use crate::tenants::api::{Api, Shared};
 
 /// The pipeline of a log that a tenant has of its own. None gets the number of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +72,7 @@ impl Tenant {
         former: Option<&Arc<Self>>,
         id: TenantId,
         config: &Arc<TenantConfig>,
-        clock: Option<&CallClock>,
+        shared: &Shared,
         begin: &mut Begin<'_>,
     ) -> Option<Arc<Self>> {
         let former = former.and_then(|former| Some((former, former.config()?)));
@@ -88,11 +88,15 @@ impl Tenant {
             (Some(_), Some((former, _))) => former.log.clone(),
             (Some(_), None) => Some(begin(id, config)?),
         };
-        let clock = log.as_ref().map(|log| &log.clock).or(clock);
+        let own_clock = log.as_ref().map(|log| CallClock::clone(&log.clock));
+        let shared = Shared {
+            clock: own_clock.or_else(|| shared.clock.clone()),
+            ..shared.clone()
+        };
         let same_api = same_log.filter(|(_, known)| known.backend == config.backend);
         let api = match same_api {
             Some((former, _)) => Arc::clone(&former.api),
-            None => Arc::new(Api::of(config, clock)),
+            None => Arc::new(Api::of(config, &shared)),
         };
         // One that is served again admits clients again.
         let goes_on = same_log.filter(|(former, _)| !former.ended.is_cancelled());

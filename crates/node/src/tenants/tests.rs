@@ -10,15 +10,15 @@ use ht_proto::trigger::TriggerLimits;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{Origins, PublishKey, Right, TenantLimits, TenantLog};
+use crate::config::{Origins, PublishKey, Right, TenantCaps, TenantLimits, TenantLog};
 
 const SHORT: Duration = Duration::from_millis(10);
 
-fn name(text: &str) -> TenantName {
+pub(super) fn name(text: &str) -> TenantName {
     text.parse().unwrap()
 }
 
-fn tenant(text: &str) -> TenantConfig {
+pub(super) fn tenant(text: &str) -> TenantConfig {
     TenantConfig {
         name: name(text),
         hosts: vec![format!("{text}.example").parse().unwrap()],
@@ -49,10 +49,12 @@ fn tenant(text: &str) -> TenantConfig {
     }
 }
 
-fn tenants(names: &[&str]) -> Tenants {
+pub(super) fn tenants(names: &[&str]) -> Tenants {
     let config = TenantsConfig {
         is_enabled: true,
         default: None,
+        main_hosts: Vec::new(),
+        caps: TenantCaps::default(),
         list: names.iter().map(|name| tenant(name)).collect(),
         ..TenantsConfig::default()
     };
@@ -220,17 +222,25 @@ fn whose_a_record_is_stands_in_it() {
         rooms: 1,
     };
     let record = |text: &str| Record::parse(&Bytes::copy_from_slice(text.as_bytes()), &limits);
-    let trigger = record(r#"{"tenant":"new","rooms":[],"data":1}"#).unwrap();
+    let trigger = r#"{"tenant":"new","tenant_rooms":[{"a":1}],"rooms":[],"data":1}"#;
+    let trigger = record(trigger).unwrap();
+    let named = record(r#"{"tenant":"new","rooms":[{"a":1}],"data":1}"#).unwrap();
+    let of_main = record(r#"{"tenant":"main","rooms":[{"a":1}],"data":1}"#).unwrap();
     let command = record(r#"{"tenant":"new","command":"invalidate","user":7}"#).unwrap();
     let wrong = record(r#"{"tenant":7,"rooms":[],"data":1}"#).unwrap();
     let plain = record(r#"{"rooms":[],"data":1}"#).unwrap();
     let none = Tenants::default();
-    for record in [&trigger, &wrong, &plain] {
+    for record in [&named, &wrong, &plain, &of_main] {
         assert_eq!(none.of_record(record), Ok(TenantId::MAIN));
     }
-    assert_eq!(none.of_record(&command), Err(Problem::NoTenants));
+    for record in [&trigger, &command] {
+        assert_eq!(none.of_record(record), Err(Problem::NoTenants));
+    }
     let tenants = tenants(&["acme"]);
-    assert_eq!(tenants.of_record(&plain), Ok(TenantId::MAIN));
+    for record in [&plain, &of_main] {
+        assert_eq!(tenants.of_record(record), Ok(TenantId::MAIN));
+    }
+    assert_eq!(tenants.of_record(&named), Err(Problem::PlainRooms));
     assert!(matches!(tenants.of_record(&wrong), Err(Problem::Tenant(_))));
     let id = tenants.of_record(&trigger).unwrap();
     assert_eq!(tenants.of_record(&command), Ok(id));
@@ -254,6 +264,13 @@ fn two_that_claim_one_host_change_nothing() {
     assert_eq!((&**first, &**second), ("acme", "thief"));
     assert!(tenants.named(&name("new")).is_none());
     assert_eq!(chosen(&tenants, "acme.example", "/ws/", &[]), "acme");
+    for refused in ["new", "thief"] {
+        assert_eq!(
+            tenants.find_id(&name(refused)),
+            None,
+            "no number is used up"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,6 +310,46 @@ async fn a_tenant_keeps_its_api_as_long_as_that_is_the_same() {
     let after = tenants.named(&name("acme")).unwrap();
     assert!(!Arc::ptr_eq(&backend, &after.backend()));
     assert!(timeout(SHORT, after.ended()).await.is_err(), "it goes on");
+}
+
+#[test]
+fn no_tenant_has_more_of_its_api_than_the_node() {
+    let most = TenantCaps::of(&BackendConfig {
+        timeout: SHORT,
+        answer_bytes_max: 10,
+        guard: GuardConfig {
+            max_in_flight: 7,
+            max_waiting: 5,
+            ..GuardConfig::default()
+        },
+        hooks: HookCalls {
+            timeout: 2 * SHORT,
+            ..HookCalls::default()
+        },
+        ..tenant("main").backend
+    });
+    let tenants = Tenants {
+        caps: most,
+        ..tenants(&[])
+    };
+    let mut modest = tenant("modest");
+    modest.backend.answer_bytes_max = 9;
+    modest.backend.guard.max_in_flight = 1;
+    let mut acme = tenant("acme");
+    acme.backend.hooks.timeout = Duration::from_secs(60);
+    for _ in 0..2 {
+        tenants.set(vec![acme.clone(), modest.clone()]).unwrap();
+    }
+    let of = |named: &str| Arc::clone(tenants.named(&name(named)).unwrap().config().unwrap());
+    assert_eq!(TenantCaps::of(&of("acme").backend), most);
+    assert_eq!(of("acme").backend.guard.wait_timeout, SHORT);
+    let modest = &of("modest").backend;
+    assert_eq!(
+        (modest.answer_bytes_max, modest.guard.max_in_flight),
+        (9, 1)
+    );
+    let again = tenants.set(vec![acme]).unwrap();
+    assert!(again.changed.is_empty(), "it is the same as before");
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,6 +85,32 @@ fn a_log_is_of_one_tenant() {
 }
 
 #[test]
+fn a_host_of_main_is_of_nobody_else_whatever_else_a_request_names() {
+    let hosts = ["www.example".parse().unwrap()];
+    let acme = tenant("acme", &["acme.example"], "/t/acme/ws/", Some("pk"), &[]);
+    let directory = Directory::beside_main(Some((&hosts, 0)), [(&acme, 1)]).unwrap();
+    for (host, path, key, expected) in [
+        ("www.example", "/ws/", None, Found::One(0)),
+        ("WWW.example.:80", "/ws/", Some("nobody"), Found::One(0)),
+        ("www.example", "/t/acme/ws/", None, Found::Disagree),
+        ("www.example", "/ws/", Some("pk"), Found::Disagree),
+        ("acme.example", "/ws/", None, Found::One(1)),
+        ("other.example", "/ws/", Some("pk"), Found::One(1)),
+    ] {
+        let found = directory.find(Some(host), path, key);
+        assert_eq!(found, expected, "{host} {path} {key:?}");
+    }
+    let thief = tenant("thief", &["www.example"], "", None, &[]);
+    let conflicts = Directory::beside_main(Some((&hosts, 0)), [(&thief, 1)]).unwrap_err();
+    let expected = Conflict {
+        claim: Claim::Host("www.example".into()),
+        first: "main".into(),
+        second: "thief".into(),
+    };
+    assert_eq!(conflicts, [expected]);
+}
+
+#[test]
 fn a_request_is_whose_host_path_or_key_it_names() {
     let tenants = [
         tenant(

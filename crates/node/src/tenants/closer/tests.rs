@@ -16,7 +16,8 @@ struct Setting {
     leaving: Arc<Leaving>,
     shard: Receiver,
     _permits: Vec<ConnectionPermit>,
-    _inbox: mio::Poll,
+    inbox: inbox::Sender,
+    _poll: mio::Poll,
 }
 
 fn setting() -> Setting {
@@ -46,7 +47,6 @@ fn setting() -> Setting {
         tenants: Arc::clone(&tenants),
         permits,
         live: Live::of_defaults(PermissionsConfig::default()),
-        inboxes: vec![sender],
     };
     tokio::spawn(closer.run(CancellationToken::new()));
     Setting {
@@ -54,7 +54,8 @@ fn setting() -> Setting {
         leaving,
         shard,
         _permits: open,
-        _inbox: poll,
+        inbox: sender,
+        _poll: poll,
     }
 }
 
@@ -62,8 +63,8 @@ impl Setting {
     fn set(&self, list: Vec<TenantConfig>, cause: Cause) {
         let changes = self.tenants.set(list).unwrap();
         for gone in changes.removed.iter().chain(&changes.suspended) {
-            self.leaving
-                .add(self.tenants.id(&gone.name).unwrap(), cause);
+            let id = self.tenants.id(&gone.name).unwrap();
+            self.leaving.add(id, cause, vec![self.inbox.clone()]);
         }
     }
 
