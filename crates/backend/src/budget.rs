@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(second.grow(26), no_room(100));
         let mut third = Held::of(Some(&shares[2]));
         assert_eq!(third.grow(12), Ok(()));
-        assert_eq!((all.bytes(), all.refused()), (87, 4));
+        assert_eq!((all.bytes(), all.refused()), (87, 3));
         drop(first);
         assert_eq!(all.bytes(), 37);
         assert_eq!(second.grow(40), Ok(()));

@@ -106,6 +106,8 @@ pub struct Window<T> {
     segments: VecDeque<Owned<T>>,
     /// Bytes of all segments.
     bytes: usize,
+    /// Of these, of the segments themselves.
+    overhead: usize,
     /// Entries after `start`.
     len: usize,
     beginning: Beginning,
@@ -143,6 +145,7 @@ impl<T: Clone> Window<T> {
             }),
             segments: VecDeque::new(),
             bytes: 0,
+            overhead: 0,
             len: 0,
             beginning,
             start,
@@ -159,7 +162,7 @@ impl<T: Clone> Window<T> {
     pub fn begin_epoch(&mut self, beginning: Beginning) {
         debug_assert!(beginning.start >= self.end, "positions grow");
         self.segments.clear();
-        (self.bytes, self.len, self.gone) = (0, 0, 0);
+        (self.bytes, self.overhead, self.len, self.gone) = (0, 0, 0, 0);
         self.beginning = beginning;
         (self.start, self.end) = (beginning.start, beginning.start);
         self.start_check = beginning.check;
@@ -310,6 +313,7 @@ impl<T: Clone> Window<T> {
                 tenants: SmallVec::new(),
             });
             self.bytes += Self::SEGMENT_BYTES;
+            self.overhead += Self::SEGMENT_BYTES;
             *is_changed = true;
         }
         true
@@ -362,6 +366,7 @@ impl<T: Clone> Window<T> {
         self.len -= first.live;
         self.gone = 0;
         self.bytes -= bytes;
+        self.overhead -= segment.bytes();
         for (tenant, bytes) in first.tenants {
             self.quotas.release(tenant, bytes);
         }

@@ -86,6 +86,12 @@ impl<T> Segment<T> {
     pub(super) const BYTES: usize =
         size_of::<Self>() + SEGMENT_ENTRIES * size_of::<OnceLock<Item<T>>>() + Bloom::BYTES;
 
+    /// Its memory use, as [`Self::BYTES`] of one that was [shortened](Self::without).
+    pub(super) fn bytes(&self) -> usize {
+        let missing = SEGMENT_ENTRIES - self.items.len();
+        Self::BYTES - missing * size_of::<OnceLock<Item<T>>>()
+    }
+
     pub(super) fn new() -> Self {
         Self {
             items: (0..SEGMENT_ENTRIES).map(|_| OnceLock::new()).collect(),
@@ -158,9 +164,15 @@ impl<T> Segment<T> {
 }
 
 impl<T: Clone> Segment<T> {
-    /// The same without the entries of a tenant, of which those before `from` were dropped already.
-    /// The filter is as it was: it may find more than there is.
-    pub(super) fn without(&self, tenant: TenantId, from: usize) -> (Self, TrimmedEntries) {
+    /// The same without the entries of a tenant, of which those before `from` were dropped already, and
+    /// with room for others only if it is open. The filter is as it was: it may find more than there
+    /// is.
+    pub(super) fn without(
+        &self,
+        tenant: TenantId,
+        from: usize,
+        is_open: bool,
+    ) -> (Self, TrimmedEntries) {
         let mut trimmed = TrimmedEntries::default();
         let len = self.len();
         let keep = |(index, slot): (usize, &OnceLock<Item<T>>)| {
@@ -179,8 +191,10 @@ impl<T: Clone> Segment<T> {
             };
             OnceLock::from(Item { body, ..*item })
         };
+        let room = if is_open { self.items.len() } else { len };
+        let items = self.items.iter().take(room);
         let segment = Self {
-            items: self.items.iter().enumerate().map(keep).collect(),
+            items: items.enumerate().map(keep).collect(),
             len: AtomicUsize::new(len),
             rooms: self.rooms.clone(),
             shapes: self.shapes.clone(),

@@ -104,7 +104,7 @@ impl<T: Clone> Window<T> {
 
     /// Bytes of entries, without those of the window itself.
     pub(super) fn bytes_of_entries(&self) -> usize {
-        self.bytes - self.segments.len() * Self::SEGMENT_BYTES
+        self.bytes - self.overhead
     }
 
     /// Drops the oldest entries of a tenant that has more bytes than these, segment by segment. Their
@@ -116,17 +116,20 @@ impl<T: Clone> Window<T> {
                 break;
             }
             let from = if index == 0 { self.gone } else { 0 };
+            let is_open = index + 1 == self.segments.len();
             let owned = &mut self.segments[index];
             let mut tenants = owned.tenants.iter();
             let Some(at) = tenants.position(|(known, _)| *known == tenant) else {
                 continue;
             };
             let (_, bytes) = owned.tenants.remove(at);
-            let (segment, trimmed) = owned.segment.without(tenant, from);
+            let (segment, trimmed) = owned.segment.without(tenant, from, is_open);
+            let saved = owned.segment.bytes() - segment.bytes();
             owned.segment = Arc::new(segment);
-            owned.bytes -= bytes;
+            owned.bytes -= bytes + saved;
             owned.live -= trimmed.entries;
-            self.bytes -= bytes;
+            self.bytes -= bytes + saved;
+            self.overhead -= saved;
             self.len -= trimmed.entries;
             self.quotas.trim(tenant, bytes, &trimmed, self.start);
             is_changed = true;

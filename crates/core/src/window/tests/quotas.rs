@@ -118,7 +118,7 @@ fn full_window_loses_entries_of_the_tenant_that_has_most() {
         },
         WindowLimits {
             entries: 100_000,
-            bytes: 1_200_000,
+            bytes: 2_000_000,
             ..ROOMY
         },
     ] {
