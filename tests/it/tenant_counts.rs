@@ -225,7 +225,7 @@ fn an_empty_bucket_rejects_before_a_body_is_read_and_a_dry_run_costs_a_token() {
         "POST /trigger/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\
          Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
     );
-    let mut stream = gateway.internal().connect();
+    let mut stream = gateway.internal().connect().expect("a connection");
     stream.write_all(head.as_bytes()).expect("a request");
     // No 100 before it: nothing of the body was waited for.
     let (answer, _) = http::read_answer(&mut stream).expect("a response");

@@ -156,9 +156,9 @@ fn large_answers_of_one_api_leave_memory_to_those_of_others() {
     expect_refused(&mut large, 1013);
     assert_eq!(metric("tenant_answers_refused_total"), 1);
     gateway.wait_for_line("limits.answer_total_bytes");
-    tenants
-        .each_ref()
-        .map(|tenant| client(&gateway, tenant).fence());
+    for tenant in &tenants {
+        client(&gateway, tenant).fence();
+    }
     drop(waiting);
     eventually("it is given back", || {
         (metric("answer_bytes") == 0).then_some(())
