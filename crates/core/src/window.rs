@@ -298,7 +298,8 @@ impl<T: Clone> Window<T> {
             }
             // What is left of trimmed entries goes with the others only.
             let is_full = self.bytes_of_entries() >= self.limits.bytes / 2;
-            if !(is_full && self.trim_loudest()) && !self.drop_first_segment() {
+            let has_dropped = is_full && self.trim_loudest() || self.drop_first_segment();
+            if !has_dropped {
                 return false;
             }
             *is_changed = true;
