@@ -25,15 +25,12 @@ settings! {
         "If a trusted proxy sends no `X-Real-IP`, use the rightmost address of its `X-Forwarded-For` that is not a trusted proxy's.";
     proxy_protocol: bool, live "proxy_protocol", Flag, false,
         "Connections from trusted proxies must begin with a PROXY protocol header, version 1 or 2; others are closed. From other peers no such header is read.";
-
     python_variables: PythonVariables, restart "python_variables", Choose::<PythonVariables>::one(), PythonVariables::Auto,
         "When the variables of the Python version are used. `auto`: always from the environment and the file that `ENV_FILE` names; from an `.env` file nearby, which may be another program's, only if nothing else sets `backend.url` or `backend.socket`. `always`: in such a file, too. `never`: nowhere.";
-
     origins_allow: Vec<OriginPattern>, live "origins.allow", Listed::<OriginPattern>::of("origins.allow", r#"["https://app.example", "https://*.example.com"]"#), Vec::new(),
         "Origins whose pages may open a WebSocket, in addition to those of the request's own host, whatever their port. `*` matches everything before the first dot; `[\"*\"]` allows every page of the web. Others get 403. Packaged apps and extensions have origins of their own (`tauri://localhost`, `capacitor://localhost`, `app://*`, `file://`, `chrome-extension://<id>`), and pages without one (sandboxed frames, data: URLs) send `null`, which then stands for such pages of every site. A list called `origins` at the top of the file, or `HT_ORIGINS`, means the same.";
     origins_require: bool, live "origins.require", Flag, false,
         "Also reject clients without an `Origin` header. Browsers always send one, other programs need not.";
-
     internal_listen: Listen, restart "internal.listen", Address, Address::tcp("127.0.0.1:8002"),
         "Internal listener: triggers, metrics and health checks. On addresses other than loopback it requires `internal.api_key`.";
     internal_api_key: Vec<Secret>, live secret "internal.api_key", ApiKeys::of("internal.api_key"), Vec::new(),
@@ -42,7 +39,6 @@ settings! {
         "Keys that may do less than `internal.api_key`, which may do everything: `[{ key = \"…\", may = [\"publish\"] }]`. `publish` sends triggers, `command` sends commands, which disconnect clients or change their permissions. `read` reads `/metrics` and `/nodes/`, and counts with `dry_run` whom a command would mean. `admin` reads and changes the list of tenants at `/tenants/`, and implies none of the others. Requests for anything else get 403. If these keys are the only ones, every request to `/trigger/`, `/metrics` and `/nodes/` must carry one.";
     internal_hosts: Vec<HostPattern>, live "internal.hosts", Listed::<HostPattern>::of("internal.hosts", r#"["gateway", "*.svc.cluster.local"]"#), Vec::new(),
         "Host names that requests to `internal.listen` may use, in addition to IP addresses, `localhost` and names below it. A request for any other name gets 421 unless it carries `internal.api_key`, because a web page whose host name is made to resolve to this machine (DNS rebinding) could otherwise read the responses. `*.` matches any subdomain, `[\"*\"]` disables the check. Unix sockets accept every name.";
-
     backend_url: Option<String>, restart "backend.url", BaseUrl, None,
         "URL of your HTTP API, ending in a slash. The paths below are appended to it unchanged. The only required setting.";
     backend_socket: Option<PathBuf>, restart "backend.socket", File, None,
@@ -79,7 +75,6 @@ settings! {
         "Whether a client without a cookie and a parameter may send its token in the first frame. It then must send one: the API is not called for clients without credentials.";
     auth_first_frame_timeout: Duration, live "auth.first_frame_timeout", period(100 * MS, HOUR), AuthConfig::default().first_frame_timeout,
         "Time limit for that frame. Meanwhile the client counts towards `limits.handshakes`.";
-
     hooks_connect: Option<HookCall>, restart "hooks.connect", Call, None,
         "Called after a client was accepted, with the same headers as the bootstrap call. Empty: no call.";
     hooks_ping: Option<HookCall>, restart "hooks.ping", Call, None,
@@ -94,7 +89,6 @@ settings! {
         "Concurrent hook calls. Those of one connection never overlap.";
     hooks_ping_min_interval: Duration, restart "hooks.ping_min_interval", period(Duration::ZERO, DAY), HookQueueConfig::default().ping_min_interval,
         "Minimum interval between two ping calls of one connection. 0: every ping is reported.";
-
     tenants_source: TenantsFrom, restart "tenants.source", Choose::<TenantsFrom>::one(), TenantsFrom::None,
         "Where the [tenants](tenants.md) come from: products with an API, keys and limits of their own that share this gateway. `none`: there is one, `main`, whose API is `backend.url`. `file`: from the tables `[[tenant]]` of this file and from `tenants.file`. `http`: from the registry at `tenants.url`.";
     tenants_file: Option<PathBuf>, restart "tenants.file", File, None,
@@ -123,7 +117,6 @@ settings! {
         "Hosts of the tenant `main`, whose clients are its own. A request for one of them that names another tenant by its path or key is rejected with 400, so that no page of another tenant has the cookies of these hosts sent to its API. `[]`: `main` has no hosts of its own.";
     tenants_default: TenantDefault, restart "tenants.default", DefaultTenant, TenantDefault(None),
         "The tenant of clients that name none by their host, path or key. `none`: they are rejected with 404. `main`: they are clients of `backend.url`.";
-
     rabbitmq_url: Option<String>, restart secret "rabbitmq.url", AmqpUrl, None,
         "URL of the RabbitMQ that triggers are consumed from. Empty: no broker; this node delivers only triggers that are posted to its own `/trigger/`.";
     rabbitmq_username: Option<Secret>, restart secret "rabbitmq.username", Password, None,

@@ -35,8 +35,8 @@ pub use crate::config::resume::{RESUME_SECRET_BYTES_MIN, RESUME_SECRETS_MAX, Res
 pub use crate::config::rights::{RestrictedKey, Right, Rights};
 pub use crate::config::streams::StreamsConfig;
 pub use crate::config::tenant::{
-    HostName, HostNameError, KeyHash, OpenLog, OwnLogsConfig, PublishKey, TenantCaps,
-    TenantConfig, TenantLimits, TenantLog, TenantName, TenantsConfig,
+    HostName, HostNameError, KeyHash, OpenLog, OwnLogsConfig, PublishKey, TenantCaps, TenantConfig,
+    TenantLimits, TenantLog, TenantName, TenantsConfig,
 };
 pub use crate::config::usage::UsageConfig;
 use ht_proto::trigger::TriggerLimits;

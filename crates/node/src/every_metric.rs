@@ -40,7 +40,6 @@ macro_rules! every_metric {
                 observed no_pongs = Read::Sum(STATS.no_pongs);
                     "Not by itself: phones and laptops sleep. When it jumps: the network to many clients failed."
             }
-
             "Handshakes", "From the handshake to the API's response." {
                 observed backend_calls_in_flight = Read::Gauge(|now| now.guard().in_flight as u64);
                     "Bootstrap calls in progress"
@@ -73,14 +72,12 @@ macro_rules! every_metric {
                     "Errors of accepting a connection"
                     "When it grows at all: most likely the process is out of file descriptors."
             }
-
             "Messages of clients", "Requests and error replies." {
                 observed messages = Read::Sum(STATS.messages);
                     "When it grows faster than the number of connections: one `ping` every 30 seconds each is usual."
                 observed client_errors = Read::Sum(STATS.errors);
                     "`room-not-found` at every page load: a page needs a permission that the API does not grant. The others: bugs of clients."
             }
-
             "Deliveries", "From a publication to the sockets." {
                 observed publications = Read::Sum(STATS.publications);
                     "Not by itself: the work of the shards, compared with `triggers`."
@@ -103,7 +100,6 @@ macro_rules! every_metric {
                 observed deflate_output_bytes = Read::Sum(STATS.deflate_bytes_out);
                     "When it is near the input: the data does not compress, disable `compression.enabled`."
             }
-
             "Triggers", "From the API to the order of publications." {
                 observed trigger_bytes_in_flight = Read::Gauge(|now| now.node.triggers_in_flight.bytes());
                     "Bytes of the bodies of `/trigger/` that are being read, parsed or placed"
@@ -147,13 +143,11 @@ macro_rules! every_metric {
                     "Requests to the internal listener with a valid API key, by the position of the key in `internal.api_key`, or behind `keys-` in `internal.keys`"
                     "Not by itself. During key rotation, remove the old key when the counter of its position no longer grows."
             }
-
             "Nodes", "The gateways on the same broker." {
                 observed nodes = Read::Gauge(|now| now.node.peers.count());
                     "Nodes that hold a lease, this one included: they have sent a beacon within `nodes.lease`"
                     "When it differs from the number of nodes that you run: one has failed or lost its connection to the broker. `GET /nodes/` lists them."
             }
-
             "Window", "The last publications, which the node keeps in memory." {
                 observed window_entries = Read::Gauge(|now| now.window().entries);
                     "Publications in the window"

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use ht_backend::{Backend, ForwardRules, GuardCounts, Hook};
+use ht_backend::{Backend, CallClock, ForwardRules, GuardCounts, Hook};
 use ht_edge::origin::Origins;
 use ht_edge::permits::Bounds;
 use ht_edge::quotas::TenantShare;
