@@ -17,9 +17,11 @@ impl NodeSequencer {
     pub(super) fn of_log(&self, record: &Record) -> Result<TenantId, Refusal> {
         let Some(owner) = &self.owner else {
             let tenant = self.tenants.of_record(record);
-            let tenant = tenant.map_err(|problem| match problem {
-                Problem::NoTenants => Refusal::OfTenants,
-                problem => Refusal::Wrong(format!("tenant: {problem}")),
+            let tenant = tenant.map_err(|problem| {
+                if problem == Problem::NoTenants {
+                    return Refusal::OfTenants;
+                }
+                Refusal::Wrong(format!("tenant: {problem}"))
             })?;
             if record.tenant().is_some() && self.tenants.has_own_log(tenant) {
                 let what = "tenant: this tenant has a log of its own";

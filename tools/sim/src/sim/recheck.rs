@@ -182,6 +182,7 @@ impl Sim {
     fn keep(&mut self, index: usize, shard: usize, recheck: &Recheck) {
         let now = self.events.now;
         let rechecked = Rechecked {
+            tenant: None,
             keys: vec![recheck.key],
             asked_at: recheck.not_before,
             has_token: false,
