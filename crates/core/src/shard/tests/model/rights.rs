@@ -153,6 +153,7 @@ impl Reference {
         self.world
             .shard
             .rechecked(Arc::new(crate::recheck::Rechecked {
+                tenant: None,
                 keys: vec![key],
                 asked_at,
                 has_token: false,
