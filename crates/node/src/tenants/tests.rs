@@ -62,7 +62,10 @@ pub(super) fn tenants(names: &[&str]) -> Tenants {
 }
 
 /// Puts a list in force, in which nobody has a log of its own.
-fn put(tenants: &Tenants, list: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
+pub(super) fn put(
+    tenants: &Tenants,
+    list: Vec<TenantConfig>,
+) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
     let put = tenants.put(list, &mut |_, _| panic!("a log of its own"));
     put.map(|put| put.changes)
 }
@@ -338,7 +341,7 @@ fn no_tenant_has_more_of_its_api_than_the_node() {
     let mut acme = tenant("acme");
     acme.backend.hooks.timeout = Duration::from_secs(60);
     for _ in 0..2 {
-        tenants.set(vec![acme.clone(), modest.clone()]).unwrap();
+        put(&tenants, vec![acme.clone(), modest.clone()]).unwrap();
     }
     let of = |named: &str| Arc::clone(tenants.named(&name(named)).unwrap().config().unwrap());
     assert_eq!(TenantCaps::of(&of("acme").backend), most);
@@ -348,7 +351,7 @@ fn no_tenant_has_more_of_its_api_than_the_node() {
         (modest.answer_bytes_max, modest.guard.max_in_flight),
         (9, 1)
     );
-    let again = tenants.set(vec![acme]).unwrap();
+    let again = put(&tenants, vec![acme]).unwrap();
     assert!(again.changed.is_empty(), "it is the same as before");
 }
 

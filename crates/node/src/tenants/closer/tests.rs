@@ -6,7 +6,7 @@ use ht_edge::permits::{AddressPermit, Bounds, ConnectionPermit, Stage};
 use super::*;
 use crate::config::{PermissionsConfig, TenantConfig};
 use crate::inbox::Receiver;
-use crate::tenants::tests::{name, tenant, tenants};
+use crate::tenants::tests::{name, put, tenant, tenants};
 
 const OPEN: u32 = 1_000;
 
@@ -61,7 +61,7 @@ fn setting() -> Setting {
 
 impl Setting {
     fn set(&self, list: Vec<TenantConfig>, cause: Cause) {
-        let changes = self.tenants.set(list).unwrap();
+        let changes = put(&self.tenants, list).unwrap();
         for gone in changes.removed.iter().chain(&changes.suspended) {
             let id = self.tenants.id(&gone.name).unwrap();
             self.leaving.add(id, cause, vec![self.inbox.clone()]);
