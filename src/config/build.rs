@@ -8,10 +8,11 @@ use ht_backend::config::{BackendConfig, GuardConfig, HeaderRule, HookCalls};
 use ht_backend::tls;
 use ht_core::limits::Limits;
 use ht_node::config::{
-    AuthConfig, Compression, DrainConfig, HookQueueConfig, HostName, InternalConfig, KeepaliveConfig, Listen,
-    MetricsConfig, NodesConfig, Origins, OriginsWritten, OwnLogsConfig, PermissionsConfig,
-    PublicConfig, ReadinessConfig, RecoveryConfig, RecoverySettings, ResumeConfig, Secret,
-    ServerConfig, ServerLimits, StreamsConfig, TcpOptions, TenantCaps, TenantConfig, TenantsConfig,
+    AuthConfig, Compression, DrainConfig, HookQueueConfig, HostName, InternalConfig,
+    KeepaliveConfig, Listen, MetricsConfig, NodesConfig, Origins, OriginsWritten, OwnLogsConfig,
+    PermissionsConfig, PublicConfig, ReadinessConfig, RecoveryConfig, RecoverySettings,
+    ResumeConfig, Secret, ServerConfig, ServerLimits, StreamsConfig, TcpOptions, TenantCaps,
+    TenantConfig, TenantsConfig,
 };
 
 use crate::config::kind::{HeaderChange, TenantsFrom};

@@ -218,8 +218,7 @@ pub struct ServerLimits {
     /// Bytes of answers that the APIs of tenants are sending, all together. None: a 64th of
     /// `memory_bytes`, at most 64 MiB.
     pub answer_total_bytes: Option<usize>,
-    /// Bytes of the rooms that clients of tenants are permitted, all together. None: a quarter of
-    /// what clients may hold.
+    /// Bytes of rooms that clients of tenants are permitted. None: a quarter of what clients may hold.
     pub grant_total_bytes: Option<usize>,
     /// Bounds of the window.
     pub window: WindowConfig,

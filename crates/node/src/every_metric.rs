@@ -162,7 +162,6 @@ macro_rules! every_metric {
                     "How far back the window reaches in seconds: a client that was away for no longer is sent what it missed"
                     "When it is below the outages that clients are to survive without a fetch, and the node has run for longer: see `window_entries` and `window_bytes` for the bound to raise, and `gaps` for publications that did not arrive."
             }
-
             "Recovery", "Clients that were away, and what they missed." {
                 observed recoveries = Read::Sum(STATS.recoveries);
                     "When another outcome than `recovered` becomes usual: these clients fetch again. `age` and `too-much`: see `window_age_seconds`, `recovery.messages` and `recovery.bytes`. `epoch`: nodes restart without `window.file`, or clients change between nodes that share no log. `ahead`: the node reads the log late."
@@ -175,7 +174,6 @@ macro_rules! every_metric {
                     "Clients that offered a resume ticket, by outcome: except for `resumed` and `limit`, the API was called for them"
                     "When another outcome than `resumed` becomes usual. `secret`: nodes have different `resume.secret`, or none. `old`: clients send `ping` less often than `resume.max_age`, or clocks differ. `epoch`, `age`, `ahead`, `gap`: as for `recoveries`. `credentials`: cookies that change often. `invalid`: somebody tries."
             }
-
             "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {
                 observed ready = Read::Gauge(|now| u64::from(now.sources.readiness.reasons().is_empty()));
                     "1 while the node is ready for traffic, like `/ready`"
@@ -190,7 +188,6 @@ macro_rules! every_metric {
                     "Probes that did not arrive within `readiness.probe_timeout`"
                     "When it grows at all. `broker`: it is unavailable or accepts nothing. `late`: the probe did not arrive back. `shard`: a thread is stuck or overloaded; the node stays ready while other threads reply, and `/ready` names the thread."
             }
-
             "Permissions", "Changes of what clients that are connected may do." {
                 observed connections_held = Read::Sum(STATS.connections_held);
                     "When it stays above 0: the API does not answer, see `hold_seconds`, `bootstraps` and the log."
@@ -210,7 +207,6 @@ macro_rules! every_metric {
                     "Connections about which the API gave no usable answer within `permissions.hold_timeout`"
                     "When it grows at all: they were closed, or with `permissions.unreachable = \"keep\"` have permissions that the API may have taken."
             }
-
             "Gaps", "Publications that may not have reached this node or a part of it." {
                 observed gaps = Read::CounterBy("reason", words::<GapReason>, |now| now.node.gaps.counts());
                     "Times that publications may have been missed (gaps), by cause"
@@ -221,7 +217,6 @@ macro_rules! every_metric {
                     "Connections closed with 1012 `gap` so that their clients fetch again"
                     "When it grows without an outage of the broker: see `gaps`."
             }
-
             "Broker", "Only on a node with a broker." {
                 observed broker_up = Read::BrokerGauge(|broker| u64::from(broker.health() == Health::Ready));
                     "1 while the node can receive triggers from the broker"
@@ -239,7 +234,6 @@ macro_rules! every_metric {
                     "Connections to the broker that were lost or failed"
                     "When it grows by more than the broker's restarts."
             }
-
             "Tenants", "Only on a node with tenants. At most `metrics.tenants_max` tenants have a label of their own, the others are `other`, in which a tenant of that name is, too. A tenant gets a label when one is free, or when it has more than twice the connections of the smallest one that has one. No counter ever goes backwards: what a tenant did without a label stays in `other`, and what it did with one is shown again when it gets one again. So rates are right, and their sum is that of the node. `GET /tenants/<name>/metrics` shows these metrics of one tenant since the start of the process, whatever its label." {
                 observed tenants = Read::TenantsGauge(|now| now.node.tenants.count() as u64);
                     "Tenants of this node, suspended ones and `main` included"
@@ -290,7 +284,6 @@ macro_rules! every_metric {
                     "Clients and requests that were rejected because of a limit of the tenant, by limit"
                     "When it grows: the tenant needs a higher limit, or something of it is broken."
             }
-
             "Logs of tenants' own", "Only on a node with tenants. These are of each log that a tenant has of its own: see [a log of its own](tenants.md#a-log-of-its-own). What is above under \"Window\", \"Nodes\" and \"Broker\" is of the log of all other tenants; everything else counts all of them, and threads of own logs follow those of the node." {
                 observed tenant_log_up = Read::OwnLogGauge(|it| u64::from(it.is_up));
                     "1 while the log of the tenant is read, and what is published to it arrives"
