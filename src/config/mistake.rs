@@ -119,6 +119,11 @@ impl Mistakes {
         self.0.iter().map(ToString::to_string)
     }
 
+    /// Whether one of them is in this file.
+    pub(crate) fn are_in(&self, path: &Path) -> bool {
+        self.0.iter().any(|mistake| mistake.place.path() == path)
+    }
+
     /// Whether one is about this setting.
     pub(crate) fn about(&self, key: &str) -> bool {
         self.0.iter().any(|mistake| mistake.key == key)

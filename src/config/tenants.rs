@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use ht_backend::HttpBackend;
-use ht_node::config::{Origins, OriginsWritten, TenantConfig, TenantLimits, TenantName};
+use ht_node::config::{HostName, Origins, OriginsWritten, TenantConfig, TenantLimits, TenantName};
 
 use crate::config::build;
 use crate::config::kind::quoted;
@@ -75,6 +75,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) folder: &'a Path,
     /// What a tenant may refer to.
     pub(crate) trust: Trust,
+    /// The hosts of `main`, which none may have.
+    pub(crate) main_hosts: &'a [HostName],
     /// What there may be of logs of their own.
     pub(crate) logs: &'a LogRules,
 }

@@ -62,6 +62,27 @@ pub(super) fn refused(mistakes: &Mistakes) -> TenantAnswer {
     }
 }
 
+/// The answer to a change that would not be in force, because of others than this tenant.
+pub(super) fn blocked(mistakes: &Mistakes) -> TenantAnswer {
+    let lines: Vec<_> = mistakes.lines().collect();
+    let sentence = format!(
+        "Nothing was changed: no change of tenants is in force while there are mistakes elsewhere. \
+         Correct them first: {}",
+        lines.join("; ")
+    );
+    TenantAnswer {
+        status: StatusCode::CONFLICT,
+        body: json!({ "error": sentence, "mistakes": lines }),
+    }
+}
+
+/// The answer to a change that is in the folder and yet not in force.
+pub(super) fn unapplied() -> TenantAnswer {
+    let sentence = "The change is in the folder of tenants and not in force: the files were changed \
+                    meanwhile, and there are mistakes in them. The log has them.";
+    error(StatusCode::CONFLICT, sentence)
+}
+
 /// The answer to a change that is not possible here.
 pub(super) fn elsewhere(sentence: &str) -> TenantAnswer {
     error(StatusCode::CONFLICT, sentence)

@@ -1,6 +1,7 @@
 //! Tenants in files, which are looked at from time to time.
 
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,7 +214,10 @@ impl Files {
         let answer = answer.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
         if is_change && answer.status.is_success() {
             let now = self.stamp().await;
-            self.read(now, true, gateway, freshness).await;
+            let outcome = self.read(now, true, gateway, freshness).await;
+            if outcome == Outcome::Refused {
+                return admin::unapplied();
+            }
         }
         answer
     }
@@ -243,8 +247,8 @@ pub(super) fn answer(
     request: TenantRequest,
     in_force: &[Arc<TenantConfig>],
 ) -> TenantAnswer {
-    let mut mistakes = Mistakes::default();
-    let documents = tenancy.documents(&mut mistakes);
+    let mut unread = Mistakes::default();
+    let mut documents = tenancy.documents(&mut unread);
     let (name, body) = match request {
         TenantRequest::List => {
             let survey = tenancy.survey();
@@ -266,24 +270,64 @@ pub(super) fn answer(
         return admin::elsewhere("This tenant is in the configuration file: change it there.");
     }
     let folder = Folder::new(&path);
+    let before = documents.len();
+    documents.retain(|document| document.name() != name.as_str());
+    let is_new = documents.len() == before;
+    let others = (documents, unread);
     match body {
-        Some(body) => put_tenant(tenancy, &folder, documents, &name, &body),
-        None => match folder.remove(&name) {
-            Ok(()) => TenantAnswer {
-                status: StatusCode::OK,
-                body: json!({ "name": name.as_str(), "removed": true }),
-            },
-            Err(cause) => admin::failed(&cause),
-        },
+        Some(body) => put_tenant(tenancy, &folder, others, (&name, is_new), &body),
+        None => remove_tenant(tenancy, &folder, others, &name),
     }
+}
+
+/// Deletes a tenant if the others can be in force without it.
+fn remove_tenant(
+    tenancy: &Tenancy,
+    folder: &Folder,
+    (documents, unread): (Vec<TenantDocument>, Mistakes),
+    name: &TenantName,
+) -> TenantAnswer {
+    if folder.has(name)
+        && let Err(answer) = check_change(tenancy, &documents, unread)
+    {
+        return answer;
+    }
+    match folder.remove(name) {
+        Ok(()) => TenantAnswer {
+            status: StatusCode::OK,
+            body: json!({ "name": name.as_str(), "removed": true }),
+        },
+        Err(cause) => admin::failed(&cause),
+    }
+}
+
+/// What stands for the body of a request in mistakes.
+const REQUEST: &str = "the request";
+
+/// Checks that the tenants can be in force as they would be after a change.
+fn check_change(
+    tenancy: &Tenancy,
+    documents: &[TenantDocument],
+    mut mistakes: Mistakes,
+) -> Result<(), TenantAnswer> {
+    tenancy.checked(documents, tenancy.operator(), &mut mistakes);
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    let is_of_request = mistakes.are_in(Path::new(REQUEST));
+    Err(if is_of_request {
+        admin::refused(&mistakes)
+    } else {
+        admin::blocked(&mistakes)
+    })
 }
 
 /// Writes a tenant if there is no mistake in it, alone or beside the others.
 fn put_tenant(
     tenancy: &Tenancy,
     folder: &Folder,
-    mut documents: Vec<TenantDocument>,
-    name: &TenantName,
+    (mut documents, unread): (Vec<TenantDocument>, Mistakes),
+    (name, is_new): (&TenantName, bool),
     body: &[u8],
 ) -> TenantAnswer {
     let json: Json = match serde_json::from_slice(body) {
@@ -304,7 +348,7 @@ fn put_tenant(
         return admin::error(StatusCode::BAD_REQUEST, &sentence);
     }
     let json = Json::Object(members);
-    let new = tenant_of_json(json.clone(), "the request");
+    let new = tenant_of_json(json.clone(), REQUEST);
     let mut mistakes = Mistakes::default();
     // What it may refer to is not what the operator's own files may.
     let others = tenancy.others();
@@ -314,14 +358,9 @@ fn put_tenant(
     }
     // Its file is read as one of the operator, from whose folder paths are others.
     let json = with_paths(json, &others, name);
-    let new = tenant_of_json(json.clone(), "the request");
-    let before = documents.len();
-    documents.retain(|document| document.name() != name.as_str());
-    let is_new = documents.len() == before;
-    documents.push(new);
-    tenancy.checked(&documents, tenancy.operator(), &mut mistakes);
-    if !mistakes.is_empty() {
-        return admin::refused(&mistakes);
+    documents.push(tenant_of_json(json.clone(), REQUEST));
+    if let Err(answer) = check_change(tenancy, &documents, unread) {
+        return answer;
     }
     match folder.put(name, &json) {
         Ok(_) => TenantAnswer {

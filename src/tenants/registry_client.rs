@@ -232,7 +232,7 @@ impl Registry {
         let why = self.trouble();
         let Some(copy) = &self.copy else {
             warn!("there are no tenants until the registry answers: set tenants.copy");
-            freshness.is_missing(&why);
+            freshness.is_missing(why);
             return Vec::new();
         };
         let file = copy.path().display().to_string();
@@ -252,7 +252,7 @@ impl Registry {
                 );
                 self.held = held;
                 self.has_list = true;
-                freshness.is_of(ago, &why);
+                freshness.is_of(ago, why);
                 tenants
             }
             Err(cause) => {
@@ -261,7 +261,7 @@ impl Registry {
                     %cause,
                     "there are no tenants until the registry answers: tenants.copy cannot be used"
                 );
-                freshness.is_missing(&why);
+                freshness.is_missing(why);
                 Vec::new()
             }
         }
@@ -293,7 +293,7 @@ impl Registry {
             self.said = Some((text, Instant::now()));
         }
         let trouble = self.trouble();
-        freshness.is_stale(&trouble);
+        freshness.is_stale(trouble.clone());
         if is_new {
             error!("tenants not changed: {trouble}");
         }

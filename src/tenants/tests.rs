@@ -20,7 +20,7 @@ struct Recorded(Mutex<Vec<Arc<TenantConfig>>>);
 
 impl Apply for Recorded {
     fn apply(&self, tenants: Vec<TenantConfig>) -> Result<Changes<TenantConfig>, Vec<Conflict>> {
-        let found = conflicts(&tenants);
+        let found = conflicts(&[], &tenants);
         if !found.is_empty() {
             return Err(found);
         }
@@ -364,11 +364,14 @@ async fn a_node_starts_with_the_last_good_list_while_the_registry_is_away() {
         (names, keeper.freshness)
     };
     let (names, freshness) = start().await;
-    assert_eq!((names, freshness.note()), (vec!["a".to_owned()], None));
+    assert_eq!((names, freshness.note(true)), (vec!["a".to_owned()], None));
     for why in ["rubbish", "away"] {
         let (names, freshness) = start().await;
         assert_eq!(names, ["a"], "{why}");
-        assert!(freshness.note().is_some() && !freshness.has_none(), "{why}");
+        assert!(
+            freshness.note(true).is_some() && !freshness.has_none(),
+            "{why}"
+        );
     }
     serving.await.unwrap();
     fs::write(folder.path().join("copy.json"), "{}").unwrap();
@@ -422,17 +425,17 @@ async fn a_node_starts_beside_a_mistake_with_the_last_good_list_of_its_files() {
     let config = with("");
     let (keeper, recorded) = start(&config).await;
     assert_eq!(recorded.now(), a, "without a copy, those without mistakes");
-    assert!(keeper.freshness.note().is_some() && !keeper.freshness.has_none());
+    assert!(keeper.freshness.note(true).is_some() && !keeper.freshness.has_none());
 
     let (mut keeper, recorded) = start(&with(copy)).await;
     assert_eq!(recorded.now(), a_b, "with a copy, all of them");
-    assert!(keeper.freshness.note().is_some() && !keeper.freshness.has_none());
+    assert!(keeper.freshness.note(true).is_some() && !keeper.freshness.has_none());
     keeper.look(&recorded).await;
     assert_eq!(recorded.now(), a_b, "the mistake is still there");
     let before = recorded.in_force();
     write(folder.path(), "b", "http://b/");
     keeper.look(&recorded).await;
-    assert_eq!(keeper.freshness.note(), None);
+    assert_eq!(keeper.freshness.note(true), None);
     let same = before
         .iter()
         .zip(recorded.in_force())
@@ -448,7 +451,7 @@ async fn a_node_starts_beside_a_mistake_with_the_last_good_list_of_its_files() {
     let (_, recorded) = start(&with(copy)).await;
     assert_eq!(recorded.now(), a_b, "an empty folder");
     let (keeper, recorded) = start(&with("")).await;
-    assert!(recorded.now().is_empty() && keeper.freshness.note().is_none());
+    assert!(recorded.now().is_empty() && keeper.freshness.note(true).is_none());
     fs::remove_dir(&tenants).unwrap();
     let config = with("");
     let mut keeper = Keeper::new(&config.tenancy).unwrap();

@@ -355,6 +355,43 @@ fn an_operator_puts_and_deletes_tenants_and_gets_no_secret() {
 }
 
 #[test]
+fn no_change_is_accepted_that_is_not_in_force_because_of_another_file() {
+    let (main, acme) = (StubBackend::open(), StubBackend::open());
+    let (builder, folder) = of_folder(&main);
+    fs::write(folder.join("acme.toml"), tenant(&acme)).unwrap();
+    let gateway = builder.set("HT_INTERNAL__API_KEY", ADMIN).start();
+    at(&gateway, "acme").connect().leave();
+    let body = json!({ "backend": { "url": acme.url } });
+    let ask = |method: &str, name: &str| {
+        request(&gateway, ADMIN, method, &format!("/tenants/{name}"), &body)
+    };
+    for broken in ["backend = \n", "hosts = ['a b']\n"] {
+        let file = folder.join("broken.toml");
+        fs::write(&file, broken).unwrap();
+        for (method, name) in [("PUT", "new"), ("PUT", "acme"), ("DELETE", "acme")] {
+            let answer = ask(method, name);
+            assert_eq!(answer.status, 409, "{method} {name}: {answer:?}");
+            let mistakes = answer.json()["mistakes"].to_string();
+            assert!(mistakes.contains("broken.toml"), "{mistakes}");
+        }
+        assert!(!folder.join("new.toml").exists() && folder.join("acme.toml").exists());
+        at(&gateway, "acme").connect().leave();
+        // What is wrong itself can be replaced, and removed.
+        assert_eq!(ask("PUT", "broken").status, 200);
+        assert_eq!(status(&gateway, "broken"), 101);
+        fs::write(&file, broken).unwrap();
+        assert_eq!(ask("DELETE", "broken").status, 200);
+        assert_eq!(status(&gateway, "broken"), 404);
+    }
+    assert_eq!(ask("PUT", "new").status, 201);
+    assert_eq!(ask("DELETE", "acme").status, 200);
+    assert_eq!(
+        (status(&gateway, "new"), status(&gateway, "acme")),
+        (101, 404)
+    );
+}
+
+#[test]
 fn without_a_key_tenants_are_not_changed_and_without_tenants_there_is_no_list() {
     let main = StubBackend::open();
     let (builder, folder) = of_folder(&main);
@@ -409,6 +446,10 @@ fn a_registry_is_followed_and_a_node_starts_without_it() {
         notes.contains("tenants: no change has been taken up"),
         "{notes}"
     );
+    assert!(!notes.contains("tenant two"), "not for everybody: {notes}");
+    let ready = request(&gateway, ADMIN, "GET", "/ready", &Value::Null).json();
+    let notes = ready["notes"].to_string();
+    assert!(notes.contains("tenant two: backend.url"), "{notes}");
     assert_eq!(status(&gateway, "two"), 101);
     let ask = |method: &str| request(&gateway, ADMIN, method, "/tenants/two", &one("two"));
     assert_eq!(ask("GET").json(), one("two"));

@@ -1,6 +1,7 @@
 //! Requests that read or change the list of tenants, and how fresh that list is. Who keeps the list
 //! answers them; the node only asks.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,8 @@ struct Stale {
     age: Duration,
     /// There has been no list since the start.
     is_missing: bool,
-    why: String,
+    /// A text of the program is for everybody, any other one for the operator alone.
+    why: Cow<'static, str>,
 }
 
 impl Administration {
@@ -83,30 +85,30 @@ impl Freshness {
     }
 
     /// The source cannot be read, or what it has cannot be used.
-    pub fn is_stale(&self, why: &str) {
-        self.note_trouble(why, |_| {});
+    pub fn is_stale(&self, why: impl Into<Cow<'static, str>>) {
+        self.note_trouble(why.into(), |_| {});
     }
 
     /// The same, and there is no former list: the tenants of this node are not known, until one
     /// [is fresh](Self::is_fresh).
-    pub fn is_missing(&self, why: &str) {
-        self.note_trouble(why, |stale| stale.is_missing = true);
+    pub fn is_missing(&self, why: impl Into<Cow<'static, str>>) {
+        self.note_trouble(why.into(), |stale| stale.is_missing = true);
     }
 
     /// The same, and the list of this node was read so long ago.
-    pub fn is_of(&self, age: Duration, why: &str) {
-        self.note_trouble(why, |stale| stale.age = age);
+    pub fn is_of(&self, age: Duration, why: impl Into<Cow<'static, str>>) {
+        self.note_trouble(why.into(), |stale| stale.age = age);
     }
 
-    fn note_trouble(&self, why: &str, change: impl FnOnce(&mut Stale)) {
+    fn note_trouble(&self, why: Cow<'static, str>, change: impl FnOnce(&mut Stale)) {
         let mut stale = self.lock();
         let stale = stale.get_or_insert_with(|| Stale {
             since: Instant::now(),
             age: Duration::ZERO,
             is_missing: false,
-            why: String::new(),
+            why: Cow::Borrowed(""),
         });
-        why.clone_into(&mut stale.why);
+        stale.why = why;
         change(stale);
     }
 
@@ -135,12 +137,19 @@ impl Freshness {
         self.lock().as_ref().is_some_and(|stale| stale.is_missing)
     }
 
-    /// A sentence for `/ready` while it is.
+    /// A sentence for `/ready` while it is. What a registry or a file system said is shown to the
+    /// operator alone.
     #[must_use]
-    pub fn note(&self) -> Option<String> {
+    pub fn note(&self, is_operator: bool) -> Option<String> {
         let age = self.age().as_secs();
         let stale = self.lock();
         stale.as_ref().map(|Stale { why, .. }| {
+            let is_shown = is_operator || matches!(why, Cow::Borrowed(_));
+            let why = if is_shown {
+                why
+            } else {
+                "the log has the cause, and this response with a key of the operator"
+            };
             format!("tenants: no change has been taken up for {age} s: {why}")
         })
     }
@@ -153,14 +162,23 @@ mod tests {
     #[test]
     fn a_list_is_stale_from_the_first_trouble_until_it_is_read_again() {
         let freshness = Freshness::default();
-        assert_eq!((freshness.note(), freshness.age()), (None, Duration::ZERO));
+        assert_eq!(
+            (freshness.note(true), freshness.age()),
+            (None, Duration::ZERO)
+        );
         freshness.is_stale("the registry is away");
         let since = freshness.0.lock().unwrap().as_ref().unwrap().since;
         freshness.is_stale("it answers rubbish");
         assert_eq!(freshness.0.lock().unwrap().as_ref().unwrap().since, since);
-        assert!(freshness.note().unwrap().ends_with("it answers rubbish"));
+        for is_operator in [true, false] {
+            let note = freshness.note(is_operator).unwrap();
+            assert!(note.ends_with("it answers rubbish"), "{note}");
+        }
+        freshness.is_stale("http://registry/: a secret cause".to_owned());
+        assert!(freshness.note(true).unwrap().contains("a secret cause"));
+        assert!(!freshness.note(false).unwrap().contains("registry"));
         freshness.is_fresh();
-        assert_eq!(freshness.note(), None);
+        assert_eq!(freshness.note(true), None);
     }
 
     #[test]

@@ -138,7 +138,10 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
             internal.identity.write(response.headers_mut());
             response
         }
-        Endpoint::Ready if reads => ready(&internal.sources.readiness),
+        Endpoint::Ready if reads => {
+            let is_operator = matches!(access, Access::Key(_, None));
+            ready(&internal.sources.readiness, is_operator)
+        }
         Endpoint::Live | Endpoint::Ready => respond::method_not_allowed("GET, HEAD"),
         Endpoint::Nothing(sentence) => error(StatusCode::NOT_FOUND, &sentence),
     }
@@ -248,7 +251,7 @@ fn live(lifecycle: &Lifecycle) -> Response<Body> {
 }
 
 /// Readiness: whether the node may receive traffic, and if not why.
-fn ready(readiness: &Readiness) -> Response<Body> {
+fn ready(readiness: &Readiness, is_operator: bool) -> Response<Body> {
     let reasons = readiness.reasons();
     let status = if reasons.is_empty() {
         StatusCode::OK
@@ -256,7 +259,7 @@ fn ready(readiness: &Readiness) -> Response<Body> {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let mut body = json!({ "ready": reasons.is_empty(), "reasons": reasons });
-    let notes = readiness.notes();
+    let notes = readiness.notes(is_operator);
     if !notes.is_empty() {
         body["notes"] = notes.into();
     }

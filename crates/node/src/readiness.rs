@@ -86,7 +86,8 @@ impl Readiness {
 
     /// Warnings for the operator while another node would do no better, or most clients of this one
     /// are served.
-    pub(crate) fn notes(&self) -> Vec<String> {
+    /// Some causes are shown to the operator alone.
+    pub(crate) fn notes(&self, is_operator: bool) -> Vec<String> {
         let main = self.tenants.get(TenantId::MAIN);
         let guard = main.filter(|main| main.is_of_node());
         let guard = guard.and_then(|main| main.guard()).unwrap_or_default();
@@ -95,7 +96,7 @@ impl Readiness {
         let notes = backend.into_iter().chain(self.tenants_note());
         let notes = notes.chain(self.own_logs_note());
         let notes = notes.chain(self.delivery.lagging());
-        let source = self.administration.freshness().note();
+        let source = self.administration.freshness().note(is_operator);
         notes.chain(self.window_note()).chain(source).collect()
     }
 

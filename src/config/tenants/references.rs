@@ -197,6 +197,13 @@ impl Resolver<'_> {
                 self.mistakes.add(&node.place, &self.path.join("."), what);
                 Value::Text(text.clone())
             }
+            Value::Text(format) if is_secret_format(&self.path, format) => {
+                let what = "the format of this header has more in it than the name of a scheme, such \
+                            as \"Token {}\": a secret is not written here. Write \
+                            fixed = { file = \"…\" } or { env = \"…\" } with the whole value";
+                self.mistakes.add(&node.place, &self.path.join("."), what);
+                Value::Text("{}".to_owned())
+            }
             other @ (Value::Raw(_)
             | Value::Text(_)
             | Value::Integer(_)
@@ -277,10 +284,26 @@ fn stand_in(what: &str) -> String {
 
 /// Whether the value at this path is a secret by its name: the value of a header that authenticates.
 fn is_secret(path: &[String]) -> bool {
-    let [backend, headers, name, fixed] = path else {
+    is_of_secret(path, "fixed")
+}
+
+/// Longest text of a format beside the value, in bytes.
+const SCHEME_BYTES_MAX: usize = 32;
+
+/// Whether this format of a header that authenticates has more in it than the name of a scheme.
+fn is_secret_format(path: &[String], format: &str) -> bool {
+    let is_plain = |letter: char| letter.is_ascii_alphabetic() || " =:\"'-_,;".contains(letter);
+    let beside = format.replacen("{}", "", 1);
+    let is_scheme = beside.len() <= SCHEME_BYTES_MAX && beside.chars().all(is_plain);
+    is_of_secret(path, "format") && !is_scheme
+}
+
+/// Whether this is the path of a member of a header that authenticates.
+fn is_of_secret(path: &[String], member: &str) -> bool {
+    let [backend, headers, name, last] = path else {
         return false;
     };
-    if backend != "backend" || headers != "headers" || fixed != "fixed" {
+    if backend != "backend" || headers != "headers" || last != member {
         return false;
     }
     let name = name.to_ascii_lowercase();

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ht_node::config::TenantConfig;
+use ht_node::config::{HostName, TenantConfig};
 use ht_node::directory::{Conflict, conflicts};
 
 use crate::config::mistake::{Mistake, Mistakes, WrittenAt};
@@ -61,7 +61,7 @@ impl Survey {
             let what = format!("there are more than {TENANTS_MAX} tenants, which is the most");
             survey.mistakes.add(&WrittenAt::Default, "", what);
         }
-        survey.contest();
+        survey.contest(reader.main_hosts);
         survey.check_logs(reader.logs);
         survey
     }
@@ -85,9 +85,9 @@ impl Survey {
     }
 
     /// Notes what two of them claim: whose it is cannot be told, so neither is good.
-    fn contest(&mut self) {
+    fn contest(&mut self, main_hosts: &[HostName]) {
         let configs = self.tenants.iter().filter_map(|it| it.config.as_ref());
-        let found: Vec<Conflict> = conflicts(configs);
+        let found: Vec<Conflict> = conflicts(main_hosts, configs);
         let names = found.iter().flat_map(|it| [&*it.first, &*it.second]);
         let contested: HashSet<&str> = names.collect();
         for one in &mut self.tenants {

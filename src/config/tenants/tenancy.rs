@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ht_node::config::TenantConfig;
+use ht_node::config::{HostName, TenantConfig};
 
+use crate::config::build;
 use crate::config::mistake::Mistakes;
 use crate::config::node::Node;
 use crate::config::settings::Values;
@@ -22,6 +23,8 @@ pub struct Tenancy {
     pub(crate) environment: Arc<BTreeMap<String, String>>,
     /// Base folder of all paths.
     pub(crate) folder: PathBuf,
+    /// The hosts of `main`.
+    pub(crate) main_hosts: Arc<[HostName]>,
     /// Longest trigger in bytes: what each log must take.
     pub(crate) trigger_bytes: usize,
     /// What there may be of logs of their own.
@@ -42,6 +45,7 @@ impl Tenancy {
             tables: tables.map(Document::of).collect(),
             environment: Arc::new(environment),
             folder: folder.to_owned(),
+            main_hosts: build::main_hosts(values).into(),
             trigger_bytes: values.limits_trigger_bytes.value,
             logs: LogRules::of(values),
         }
@@ -101,6 +105,7 @@ impl Tenancy {
     pub(crate) fn reader(&self, trust: Trust) -> Reader<'_> {
         Reader {
             environment: &self.environment,
+            main_hosts: &self.main_hosts,
             folder: &self.folder,
             trust,
             logs: &self.logs,

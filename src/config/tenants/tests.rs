@@ -571,6 +571,7 @@ fn a_tenant_that_others_wrote_reaches_neither_files_nor_variables() {
     let environment = environment.into_iter().collect();
     let read = |backend: serde_json::Value, secrets: Option<&str>| {
         let reader = Reader {
+            main_hosts: &[],
             environment: &environment,
             folder: folder.path(),
             trust: Trust::Others(secrets.map(PathBuf::from)),
@@ -739,6 +740,7 @@ fn no_spelling_of_a_setting_gets_around_what_tenants_may_have() {
         json["backend"]["url"] = json!("https://a/");
         for trust in [Trust::Operator, Trust::Others(Some("secrets".into()))] {
             let reader = Reader {
+                main_hosts: &[],
                 environment: &BTreeMap::new(),
                 folder: Path::new("/nonexistent"),
                 trust: trust.clone(),
@@ -794,6 +796,7 @@ fn a_variable_is_of_one_tenant_alone() {
     let environment = environment.into_iter().collect();
     let may = |name: serde_json::Value, variable: &str| {
         let reader = Reader {
+            main_hosts: &[],
             environment: &environment,
             folder: Path::new("/nonexistent"),
             trust: Trust::Others(None),
@@ -880,6 +883,7 @@ proptest! {
                     of_several(&text, Path::new(name), &mut mistakes)
                 };
                 let reader = Reader {
+                    main_hosts: &[],
                     environment: &BTreeMap::new(),
                     folder: Path::new("/nonexistent"),
                     trust: Trust::Others(None),
@@ -892,6 +896,47 @@ proptest! {
                 prop_assert_eq!(survey.whole().is_ok(), survey.good().len() == count);
             }
             let _ = mistakes.to_string();
+        }
+    }
+}
+
+#[test]
+fn a_format_has_the_name_of_a_scheme_and_no_secret() {
+    for (format, is_fine) in [
+        ("Token {}", true),
+        ("Bearer {}", true),
+        ("Token token=\"{}\"", true),
+        ("session-id={};", true),
+        ("Basic c2VjcmV0OnM= {}", false),
+        ("Bearer sk_live_123 {}", false),
+        ("{} and a long text that nobody needs beside it", false),
+    ] {
+        for (name, matters) in [
+            ("Authorization", true),
+            ("X-Api-Key", true),
+            ("X-Site", false),
+        ] {
+            let json = serde_json::json!({
+                "name": "acme",
+                "backend": {
+                    "url": "http://a/",
+                    "headers": { name: { "param": "t", "format": format } },
+                },
+            });
+            let mut mistakes = Mistakes::default();
+            let reader = Reader {
+                main_hosts: &[],
+                environment: &BTreeMap::new(),
+                folder: Path::new("."),
+                trust: Trust::Others(None),
+                logs: &LogRules::default(),
+            };
+            reader.one(&tenant_of_json(json, "here"), &mut mistakes);
+            assert_eq!(
+                mistakes.is_empty(),
+                is_fine || !matters,
+                "{name} {format}: {mistakes}"
+            );
         }
     }
 }

@@ -55,7 +55,7 @@ impl Setting {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.readiness.notes()
+        self.readiness.notes(true)
     }
 
     fn failures(&self) -> Vec<u64> {
