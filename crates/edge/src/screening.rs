@@ -15,6 +15,10 @@ use crate::proxy_protocol::{self, Source};
 use crate::rejection::{HandshakeError, Rejection};
 use crate::respond;
 
+/// What a page asks for, in the words of the log.
+const WEBSOCKET: &str = "websocket";
+const STREAM: &str = "stream";
+
 /// Determines who opened a connection: if a trusted proxy uses the PROXY protocol, its header is
 /// read, within `head_timeout`.
 ///
@@ -70,7 +74,7 @@ pub(crate) fn check(
     match origins.check(headers, found.from_proxy) {
         Ok(()) => Ok(found),
         Err(foreign) => {
-            let refused = (found.client, &foreign, "websocket");
+            let refused = (found.client, &foreign, WEBSOCKET);
             Err(refuse_origin(origins, headers, refused, throttles))
         }
     }
@@ -91,7 +95,7 @@ pub fn check_page(
     let sentence = match Page::check(headers, origins, found.from_proxy) {
         Ok(page) => return Ok((found, page)),
         Err(PageError::Foreign(foreign)) => {
-            let refused = (found.client, &foreign, "stream");
+            let refused = (found.client, &foreign, STREAM);
             return Err(refuse_origin(origins, headers, refused, throttles));
         }
         Err(PageError::CrossSite) => "This is not for elements of pages of other sites.",
@@ -144,7 +148,11 @@ fn refuse_origin(
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
         let remedy = remedy_for(foreign, is_of_tenant, |page| origins.change_for(page));
-        tracing::warn!(%client, host, suppressed, "refused a {kind} with {what}. {remedy}");
+        if kind == WEBSOCKET {
+            tracing::warn!(%client, host, suppressed, "refused a websocket with {what}. {remedy}");
+        } else {
+            tracing::warn!(%client, host, suppressed, "refused a stream with {what}. {remedy}");
+        }
     }
     // The response reveals neither which other origins are allowed nor the name of a tenant, which is
     // not in the address of every page.
