@@ -31,8 +31,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "crates/backend",
-        &["ht-overload", "ht-proto", "ht-telemetry"],
+        &["ht-overload", "ht-proto", "ht-telemetry", "ht-token"],
     ),
+    ("crates/token", &["ht-proto"]),
     ("crates/broker", &["ht-proto", "ht-telemetry"]),
     ("crates/control", &["ht-core", "ht-proto"]),
     (

@@ -10,7 +10,7 @@ use ht_proto::who;
 
 use crate::issuer::Issuer;
 use crate::reason::Reason;
-use crate::verifier::Rules;
+use crate::rules::Rules;
 
 /// Latest time that a claim may have, in seconds since 1970: the year 9999.
 const TIME_MAX: f64 = 253_402_300_800.0;

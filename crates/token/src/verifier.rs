@@ -13,24 +13,10 @@ use crate::crypto;
 use crate::issuer::Issuer;
 use crate::jwk::KeySet;
 use crate::reason::Reason;
+use crate::rules::Rules;
 
 /// Most keys that are tried for one token, which bounds what a token can cost.
 const TRIES_MAX: usize = 4;
-
-/// What holds for tokens of every issuer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Name of the claim with the members of a bootstrap response.
-    pub claim: Box<str>,
-    /// Name of the claim with the user.
-    pub user: Box<str>,
-    /// Name of the claim with the sign-in; where a token has none, it is `jti`.
-    pub session: Box<str>,
-    /// Longest time until a token expires.
-    pub max_life: Duration,
-    /// Tolerated difference between clocks.
-    pub leeway: Duration,
-}
 
 /// Verifies tokens of the configured issuers.
 #[derive(Clone, Debug)]

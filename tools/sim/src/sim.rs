@@ -31,6 +31,9 @@ pub(crate) use crate::sim::event::Event;
 use crate::tickets::Proofs;
 use crate::wire::Touched;
 
+/// The span of a client that was turned away for no reason of the API, in ms.
+const AGAIN: u64 = 500;
+
 /// How long everything has to settle at the end, in ms.
 const SETTLES: u64 = 60_000;
 

@@ -1,3 +1,5 @@
+//! Claims of time, audience and identity, in tables.
+
 use super::*;
 
 const NOW: u64 = 1_800_000_000;

@@ -1,3 +1,5 @@
+//! Revocations and what they cover.
+
 use super::*;
 
 const fn at(seconds: u64) -> Duration {

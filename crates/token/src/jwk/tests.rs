@@ -1,3 +1,5 @@
+//! Sets of keys: what is used, skipped and refused.
+
 use super::*;
 
 /// The members of a P-256 key (RFC 7515 appendix A.3).

@@ -1,3 +1,5 @@
+//! Tokens of every algorithm, forged ones, and the vectors of the standards.
+
 use std::sync::LazyLock;
 
 use aws_lc_rs::encoding::{AsBigEndian as _, EcPublicKeyUncompressedBin};

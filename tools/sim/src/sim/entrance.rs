@@ -12,13 +12,10 @@ use crate::api::{Bootstrap, Brought, CALL_TIMEOUT, Says};
 use crate::gate::{Gate, HandshakePermit, Permit};
 use crate::mutant::Mutant;
 use crate::sim::tickets::Offer;
-use crate::sim::{Event, Sim};
+use crate::sim::{AGAIN, Event, Sim};
 
 /// Slack beyond all timeouts before a wait counts as too long, in ms.
 const SLACK: u64 = 5;
-
-/// The span of a client that was turned away for no reason of the API, in ms.
-pub(super) const AGAIN: u64 = 500;
 
 /// One attempt to connect.
 #[derive(Debug)]

@@ -8,9 +8,8 @@ use serde_json::Value;
 use crate::api::Said;
 use crate::mutant::Mutant;
 use crate::orders;
-use crate::sim::Sim;
-use crate::sim::entrance::AGAIN;
 use crate::sim::event::Event;
+use crate::sim::{AGAIN, Sim};
 use crate::tickets::Tickets;
 
 /// An older proof lets nobody in, in ms.
