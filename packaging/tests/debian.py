@@ -12,7 +12,7 @@ from machine import run
 WORK = Path(os.environ["HT_PACKAGING_WORK"])
 RELEASE = "bookworm"
 # What the package depends on, so that nothing is fetched when it is installed.
-PACKAGES = "systemd,ca-certificates"
+PACKAGES = "systemd,procps,ca-certificates"
 # The root is a mount namespace's own; its processes and mounts end with the command.
 ENTER = """
 mount -t proc proc "$1/proc"
@@ -47,11 +47,22 @@ def fresh():
     """A minimal Debian, made once and kept."""
     root = WORK / RELEASE
     done = WORK / f"{RELEASE}.done"
-    if not done.exists():
+    if not (done.exists() and done.read_text() == PACKAGES):
         run(*as_root("rm", "-rf", root))
         run(*as_root("unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, root, mirror()))
-        done.touch()
+        done.write_text(PACKAGES)
     return root
+
+
+class Inside(Program):
+    """A program of a root: `unshare` has started it, and ends with it."""
+
+    def terminate(self):
+        """Asks the innermost process; the first one of a namespace has no parent that would pass a signal on."""
+        pid = self.pid
+        while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            pid = children[0]
+        run(*as_root("kill", pid))
 
 
 class Root:
@@ -85,7 +96,7 @@ class Root:
 
     def start(self, *words, **how):
         """A program that goes on."""
-        return Program(*self.command(*words, **how))
+        return Inside(*self.command(*words, **how))
 
     def file(self, path):
         """A file of this root, as a path of the machine's."""

@@ -112,16 +112,22 @@ class Program:
         """Of the program that was started."""
         return self._process.pid
 
+    def terminate(self):
+        """Asks it to end."""
+        self._process.terminate()
+
     def end(self):
         """Asks it to end; gives back its status."""
-        self._process.terminate()
         try:
-            return self._process.wait(DEADLINE_SECONDS)
+            self.terminate()
+            status = self._process.wait(DEADLINE_SECONDS)
         finally:
             self._process.kill()
             self._process.wait()
-            self._reader.join()
-            self._process.stdout.close()
+        self._reader.join(DEADLINE_SECONDS)
+        assert not self._reader.is_alive(), "something that it started goes on"
+        self._process.stdout.close()
+        return status
 
 
 def fetch(address):
