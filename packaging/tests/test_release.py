@@ -2,9 +2,10 @@
 
 import json
 import subprocess
-import sys
 import tarfile
 from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec
+from importlib.util import spec_from_loader
 
 import pytest
 from cyclonedx.schema import OutputFormat
@@ -13,8 +14,17 @@ from cyclonedx.validation import make_schemabased_validator
 from machine import ROOT
 from machine import run
 
-notes = SourceFileLoader("notes", str(ROOT / "packaging/notes")).load_module()
-sys.dont_write_bytecode = True
+
+
+def script(name):
+    """A script of packaging as a module."""
+    loader = SourceFileLoader(name, str(ROOT / "packaging" / name))
+    module = module_from_spec(spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
+
+
+notes = script("notes")
 
 
 def test_checksums_are_of_every_file(dist):
