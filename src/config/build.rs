@@ -8,17 +8,17 @@ use ht_backend::config::{BackendConfig, GuardConfig, HeaderRule, HookCalls};
 use ht_backend::tls;
 use ht_core::limits::Limits;
 use ht_node::config::{
-    AuthConfig, Compression, DrainConfig, HookQueueConfig, HostName, InternalConfig,
-    KeepaliveConfig, Listen, MetricsConfig, NodesConfig, Origins, OriginsWritten, OwnLogsConfig,
-    PermissionsConfig, PublicConfig, ReadinessConfig, RecoveryConfig, RecoverySettings,
-    ResumeConfig, Secret, ServerConfig, ServerLimits, StreamsConfig, TcpOptions, TenantCaps,
-    TenantConfig, TenantsConfig,
+    AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
+    MetricsConfig, NodesConfig, Origins, OriginsWritten, PermissionsConfig, PublicConfig,
+    ReadinessConfig, RecoveryConfig, RecoverySettings, ResumeConfig, Secret, ServerConfig,
+    ServerLimits, StreamsConfig, TcpOptions, TenantConfig, TenantsConfig,
 };
 
 use crate::config::kind::{HeaderChange, TenantsFrom};
 use crate::config::log::RabbitMqLog;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
+use crate::config::tenants::{caps, main_hosts, own_logs};
 use crate::config::{
     Config, LogConfig, Survey, Tenancy, Written, brokers, memory, nodes, reach, sizes, usage,
 };
@@ -309,19 +309,8 @@ fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
             default: values.tenants_default.value.0.clone(),
             main_hosts: main_hosts(values),
             list: tenants,
-            logs: OwnLogsConfig {
-                max: values.tenants_logs.value,
-                threads: values.tenants_log_threads.value,
-                // By whoever can reach them.
-                open: None,
-            },
-            caps: TenantCaps {
-                timeout: values.backend_timeout.value,
-                hooks_timeout: values.hooks_timeout.value,
-                answer_bytes_max: values.backend_answer_bytes_max.value,
-                max_in_flight: values.backend_max_in_flight.value,
-                max_waiting: values.backend_max_waiting.value,
-            },
+            logs: own_logs(values),
+            caps: caps(values),
         },
         permissions: PermissionsConfig {
             recheck: values.permissions_recheck.value,
@@ -335,12 +324,6 @@ fn server(values: &Values, tenants: Vec<TenantConfig>) -> ServerConfig {
             confirm_timeout: values.permissions_confirm_timeout.value,
         },
     }
-}
-
-/// The hosts of `main`.
-pub(crate) fn main_hosts(values: &Values) -> Vec<HostName> {
-    let hosts = values.tenants_hosts.value.iter().cloned();
-    hosts.map(Into::into).collect()
 }
 
 fn origins_written(place: &WrittenAt) -> OriginsWritten {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use ht_node::config::{HostName, TenantConfig};
 
-use crate::config::build;
 use crate::config::mistake::Mistakes;
 use crate::config::node::Node;
 use crate::config::settings::Values;
+use crate::config::tenants::from::main_hosts;
 use crate::config::tenants::{Document, LogRules, Reader, Survey, TenantSource, Trust, files};
 
 /// The source of tenants, and what their settings may refer to.
@@ -45,7 +45,7 @@ impl Tenancy {
             tables: tables.map(Document::of).collect(),
             environment: Arc::new(environment),
             folder: folder.to_owned(),
-            main_hosts: build::main_hosts(values).into(),
+            main_hosts: main_hosts(values).into(),
             trigger_bytes: values.limits_trigger_bytes.value,
             logs: LogRules::of(values),
         }
