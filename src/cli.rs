@@ -6,14 +6,19 @@ mod check;
 mod client;
 mod closed;
 mod command;
+mod completions;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod disconnect;
+mod exit;
 mod finding;
+mod health;
+mod inquiry;
 mod invalidate;
 mod key;
 mod listen;
+mod man;
 mod occupant;
 mod owner;
 mod postgres;
@@ -30,16 +35,18 @@ use clap::{Parser, Subcommand};
 use ht_backend::{BackendSetupError, tls};
 use ht_node::StartError;
 
+use crate::cli::exit::Exit;
 use crate::config::Mistakes;
 use crate::systemd::SocketsError;
 
-/// Exit code for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
-const EX_CONFIG: u8 = 78;
+/// Help without a blank line after the first one: so it fits a terminal of 24 lines.
+const HELP: &str = "{about}\n{usage-heading} {usage}\n\n{all-args}";
 
 /// A WebSocket gateway for APIs that only speak HTTP.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 #[command(disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(help_template = HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,27 +56,33 @@ pub struct Cli {
 enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     Serve(serve::Args),
-    /// Check the configuration, and test the listeners, the API and the broker
+    /// Check the configuration, the listeners, the API and the broker
     Check(check::Args),
+    /// Ask the running gateway whether it is alive, or ready
+    Health(health::Args),
     /// Publish data to the subscribers of a room
     Publish(publish::Args),
     /// Disconnect users
     Disconnect(disconnect::Args),
     /// Ask the API again what connected users may subscribe to
     Invalidate(invalidate::Args),
-    /// Subscribe to rooms and print their publications, one line of JSON each
+    /// Subscribe to rooms, and print publications as lines of JSON
     Listen(listen::Args),
-    /// Load-test a running gateway with simulated clients and triggers, to size a machine
+    /// Load-test a running gateway with simulated clients
     Bench(bench::Args),
-    /// Print a configuration file with all defaults, or the reference of the settings or metrics
+    /// Print a settings file, or the reference of settings or metrics
     Config(config::Args),
     /// Add, list, check, suspend and remove tenants
     Tenant(tenant::Args),
     /// Print the SQL of the log in PostgreSQL
     Postgres(postgres::Args),
-    /// Run a demo on this machine: gateway, a small backend and a web page
+    /// Run a demo on this machine: gateway, small backend and web page
     #[cfg(feature = "demo")]
     Demo(ht_demo::Args),
+    /// Print the completions of a shell
+    Completions(completions::Args),
+    /// Print the manual page, or write those of all commands
+    Man(man::Args),
 }
 
 impl Cli {
@@ -79,6 +92,7 @@ impl Cli {
         let done = match self.command {
             Command::Serve(args) => serve::run(args),
             Command::Check(args) => check::run(args),
+            Command::Health(args) => health::run(args),
             Command::Publish(args) => publish::run(args),
             Command::Disconnect(args) => disconnect::run(&args),
             Command::Invalidate(args) => invalidate::run(&args),
@@ -89,20 +103,23 @@ impl Cli {
             Command::Postgres(args) => postgres::run(&args),
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(&args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         };
-        match done {
-            Ok(code) => code,
+        let exit = match done {
+            Ok(exit) => exit,
             // `high-templar listen | head -1` has printed the requested lines.
-            Err(error) if error.is::<StdoutClosed>() => ExitCode::SUCCESS,
+            Err(error) if error.is::<StdoutClosed>() => Exit::Success,
             Err(error) => {
                 eprintln!("high-templar: {error:#}");
                 if is_configuration(&error) {
-                    ExitCode::from(EX_CONFIG)
+                    Exit::Configuration
                 } else {
-                    ExitCode::FAILURE
+                    Exit::Failure
                 }
             }
-        }
+        };
+        exit.into()
     }
 }
 
@@ -114,8 +131,8 @@ fn is_configuration(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(StartError::InternalIsOpen(_)))
 }
 
-/// Result of a command: its exit code, or an error that is printed to stderr as one sentence.
-type Done = anyhow::Result<ExitCode>;
+/// Result of a command: how it ended, or an error that is printed to stderr as one sentence.
+type Done = anyhow::Result<Exit>;
 
 /// The reader of stdout has closed it.
 #[derive(Debug, thiserror::Error)]
@@ -158,4 +175,51 @@ fn room(text: &str) -> Result<Box<serde_json::value::RawValue>, String> {
 fn json(text: &str) -> Result<Box<serde_json::value::RawValue>, String> {
     serde_json::from_str(text)
         .map_err(|error| format!("this is not JSON ({error}); in a shell, put it in single quotes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Rows and columns of the smallest usual terminal; the prompt needs a row.
+    const ROWS: usize = 24 - 1;
+    const COLUMNS: usize = 80;
+
+    /// Commands whose options do not fit: load tests and commands that select clients in many ways.
+    const LONGER: [&str; 4] = ["bench", "disconnect", "invalidate", "listen"];
+
+    #[test]
+    fn help_fits_a_small_terminal() {
+        let mut program = Cli::command().term_width(COLUMNS);
+        program.build();
+        let fits = |command: &mut clap::Command| {
+            let text = command
+                .clone()
+                .term_width(COLUMNS)
+                .render_help()
+                .to_string();
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(COLUMNS), "{widest:?}:\n{text}");
+            (text.lines().count(), text)
+        };
+        let (rows, text) = fits(&mut program);
+        assert!(rows <= ROWS, "{rows} rows:\n{text}");
+        for command in program.get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            let (rows, text) = fits(command);
+            let is_longer = LONGER.contains(&name.as_str());
+            assert_eq!(rows > ROWS, is_longer, "{name}: {rows} rows:\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_command_is_documented() {
+        let page = include_str!("../docs/command-line.md");
+        for command in Cli::command().get_subcommands() {
+            let row = format!("| `{}` | ", command.get_name());
+            assert!(page.contains(&row), "{row}");
+        }
+    }
 }

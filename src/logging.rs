@@ -2,6 +2,7 @@
 
 mod writer;
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
 
 use ht_broker::{nats, rabbitmq};
@@ -84,7 +85,12 @@ pub(crate) fn start(config: LogConfig) -> io::Result<Log> {
     let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(queue.clone());
     let lines = match config.format {
-        Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        Format::Text => {
+            let no_color = std::env::var_os("NO_COLOR");
+            lines
+                .with_ansi(is_coloured(io::stderr().is_terminal(), no_color.as_deref()))
+                .boxed()
+        }
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     let lines = lines.with_filter(filter_fn(|line| is_permitted(line.target())));
@@ -100,6 +106,11 @@ pub(crate) fn start(config: LogConfig) -> io::Result<Log> {
         fixed,
     };
     Ok(Log { queue, level })
+}
+
+/// Whether lines are coloured: on a terminal, unless `NO_COLOR` is set and not empty.
+fn is_coloured(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
 /// Whether a target is permitted: those that could log the broker's login never are.
@@ -128,6 +139,19 @@ mod tests {
         assert!(!is_permitted("lapin"));
         assert!(!is_permitted("lapin::io_loop"));
         assert!(is_permitted("ht_broker::rabbitmq"));
+    }
+
+    #[test]
+    fn only_a_terminal_is_coloured_and_none_with_no_color() {
+        for (is_terminal, no_color, expected) in [
+            (true, None, true),
+            (true, Some(""), true),
+            (true, Some("1"), false),
+            (false, None, false),
+        ] {
+            let found = is_coloured(is_terminal, no_color.map(OsStr::new));
+            assert_eq!(found, expected, "{is_terminal} {no_color:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,6 @@ mod report;
 mod run;
 
 use std::net::IpAddr;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use serde_json::value::RawValue;
@@ -17,7 +16,7 @@ use crate::cli::bench::received::DATA_BYTES_MIN;
 use crate::cli::bench::report::Report;
 use crate::cli::client::{ClientArgs, Dial};
 use crate::cli::key::KeyArgs;
-use crate::cli::{Done, print};
+use crate::cli::{Done, Exit, print};
 
 /// Maximum connections of one process: it has no more ports to the same address, and no more file
 /// descriptors.
@@ -124,8 +123,8 @@ fn print_report(report: &Report, json: bool) -> Done {
         print(&report.to_string())?;
     }
     Ok(if report.is_clean() {
-        ExitCode::SUCCESS
+        Exit::Success
     } else {
-        ExitCode::FAILURE
+        Exit::Failure
     })
 }

@@ -5,7 +5,6 @@ mod tenants;
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use ht_backend::config::BackendConfig;
 use ht_backend::{Answer, Backend as _, Credentials, HttpBackend, Refusal};
@@ -13,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::cli::finding::Finding;
 use crate::cli::finding::Finding::{Fix, Note, Works};
-use crate::cli::{Done, broker, check_ca, occupant, print};
+use crate::cli::{Done, Exit, broker, check_ca, occupant, print};
 use crate::config::Sources;
 
 pub(super) use tenants::survey;
@@ -67,9 +66,9 @@ pub(super) fn run(args: Args) -> Done {
         all_work &= report("broker", &broker)?;
         if all_work {
             print("Everything works.")?;
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Success)
         } else {
-            Ok(ExitCode::FAILURE)
+            Ok(Exit::Failure)
         }
     })
 }

@@ -1,7 +1,5 @@
 //! What the subcommands that send a command have in common: whom it selects, and the response.
 
-use std::process::ExitCode;
-
 use clap::ValueEnum;
 use ht_trigger_client::{Answer, post};
 use http::StatusCode;
@@ -10,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::key::KeyArgs;
 use crate::cli::publish::refusal;
-use crate::cli::{Done, print};
+use crate::cli::{Done, Exit, print};
 
 /// The options of every command.
 #[derive(Debug, clap::Args)]
@@ -123,9 +121,9 @@ pub(super) fn send(args: &CommandArgs, body: &[u8], verb: Verb) -> Done {
         let (line, is_done) = outcome(&answer, key.is_some(), args.dry_run, verb)?;
         print(&line)?;
         Ok(if is_done {
-            ExitCode::SUCCESS
+            Exit::Success
         } else {
-            ExitCode::FAILURE
+            Exit::Failure
         })
     })
 }

@@ -1,8 +1,6 @@
 //! `high-templar config`: the settings as documents, and the metrics.
 
-use std::process::ExitCode;
-
-use crate::cli::{Done, print};
+use crate::cli::{Done, Exit, print};
 use crate::config;
 
 /// What to print.
@@ -30,5 +28,5 @@ pub(super) fn run(args: &Args) -> Done {
         config::toml()
     };
     print(text.trim_end_matches('\n'))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }

@@ -1,11 +1,9 @@
 //! `high-templar demo`: the gateway, a small backend and a page, until Ctrl-C.
 
-use std::process::ExitCode;
-
 use anyhow::Context as _;
 use ht_demo::Args;
 
-use crate::cli::Done;
+use crate::cli::{Done, Exit};
 use crate::config::{Format, Level, LogConfig};
 use crate::logging;
 use crate::process::{self, BUILD, Signals};
@@ -22,6 +20,6 @@ pub(super) fn run(args: &Args) -> Done {
             signals.next().await;
         };
         ht_demo::run(args.options(), BUILD, shutdown).await?;
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Success)
     })
 }

@@ -1,13 +1,11 @@
 //! `high-templar listen`: a client for the terminal.
 
-use std::process::ExitCode;
-
 use futures_util::SinkExt as _;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::cli::client::{self, ClientArgs, Dial};
-use crate::cli::{Done, print};
+use crate::cli::{Done, Exit, print};
 
 /// What to listen to, and the client.
 #[derive(Debug, clap::Args)]
@@ -24,7 +22,7 @@ pub(super) fn run(args: Args) -> Done {
     super::block_on(async {
         tokio::select! {
             done = listen(dial, &args.rooms) => done,
-            _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
+            _ = tokio::signal::ctrl_c() => Ok(Exit::Success),
         }
     })
 }

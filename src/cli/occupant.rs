@@ -3,22 +3,16 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream as BlockingUnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ht_node::config::{Listen, ServerConfig};
 use ht_node::identity;
-use http::{Request, header};
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
 use crate::cli::finding::Finding;
+use crate::cli::inquiry::get;
 use crate::cli::owner::Owner;
 
 /// Time for the response of the program that listens.
@@ -237,39 +231,8 @@ async fn occupant(internal: &Listen) -> Occupant {
 }
 
 async fn probe(internal: &Listen) -> io::Result<Occupant> {
-    match internal {
-        Listen::Tcp(address) => probe_over(TcpStream::connect(here(*address)).await?).await,
-        Listen::Unix { path, .. } => probe_over(UnixStream::connect(path).await?).await,
-    }
-}
-
-/// Where to reach, from this machine, what listens on an address.
-fn here(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
-async fn probe_over(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> io::Result<Occupant> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    // Its error is that of the request.
-    tokio::spawn(connection);
-    let request = Request::get("/live")
-        .header(header::HOST, "localhost")
-        .body(Empty::<Bytes>::new())
-        .map_err(io::Error::other)?;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(io::Error::other)?;
-    Ok(match identity::read(response.headers()) {
+    let reply = get(internal, "/live").await?;
+    Ok(match identity::read(&reply.headers) {
         Some((version, listen)) => Occupant::Gateway { version, listen },
         None => Occupant::Other,
     })
@@ -305,17 +268,6 @@ mod tests {
                 expected,
                 "{configured} {running}"
             );
-        }
-    }
-
-    #[test]
-    fn unspecified_addresses_are_probed_on_loopback() {
-        for (address, expected) in [
-            ("0.0.0.0:80", "127.0.0.1:80"),
-            ("[::]:80", "[::1]:80"),
-            ("10.0.0.1:80", "10.0.0.1:80"),
-        ] {
-            assert_eq!(here(address.parse().unwrap()).to_string(), expected);
         }
     }
 

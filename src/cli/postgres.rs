@@ -1,10 +1,8 @@
 //! `high-templar postgres`: what the log in PostgreSQL needs.
 
-use std::process::ExitCode;
-
 use ht_broker::postgres::{Schema, SchemaError};
 
-use crate::cli::{Done, print};
+use crate::cli::{Done, Exit, print};
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -53,5 +51,5 @@ pub(super) fn run(args: &Args) -> Done {
         print(&args.log.grant_publisher(role))?;
     }
     print("COMMIT;")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }

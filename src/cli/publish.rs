@@ -1,7 +1,6 @@
 //! `high-templar publish`: one trigger over HTTP.
 
 use std::io::Read as _;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use ht_trigger_client::{Answer, post};
@@ -9,7 +8,7 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 
 use crate::cli::key::KeyArgs;
-use crate::cli::{Done, print};
+use crate::cli::{Done, Exit, print};
 
 /// What to publish, and where.
 #[derive(Debug, clap::Args)]
@@ -36,7 +35,7 @@ pub(super) fn run(args: Args) -> Done {
     super::block_on(async {
         let answer = post(&args.url, key.as_deref(), body.into()).await?;
         print(&published(&answer, key.is_some())?)?;
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Success)
     })
 }
 

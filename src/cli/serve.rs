@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::pin::pin;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use ht_node::{Gateway, InheritedSockets};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::cli::{Done, broker};
+use crate::cli::{Done, Exit, broker};
 use crate::config::{Config, Sources};
 use crate::logging::LogLevel;
 use crate::process::{Request, Signals};
@@ -97,7 +96,7 @@ async fn life(
         gateway = Gateway::start(config.server, backend, live, broker, sockets) => gateway?,
         signal = signals.shutdown() => {
             info!("{signal} during startup: shutting down");
-            return Ok(ExitCode::SUCCESS);
+            return Ok(Exit::Success);
         }
     };
     info!(
@@ -135,7 +134,7 @@ async fn life(
     info!("{signal}: shutting down gracefully");
     systemd::stopping("shutting down gracefully").await;
     drain(gateway, &mut signals).await;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }
 
 /// Drains the gateway. A second signal closes all connections at once, a third ends the process.

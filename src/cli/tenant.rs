@@ -8,13 +8,12 @@ mod list;
 mod suspend;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap::Subcommand;
 use ht_node::config::TenantName;
 
-use crate::cli::{Done, check, print};
+use crate::cli::{Done, Exit, check, print};
 use crate::config::{Sources, Survey, Surveyed, Tenancy, TenantSource, tenant_schema};
 use crate::tenants::folder::Folder;
 use crate::tenants::survey_of_registry;
@@ -58,7 +57,7 @@ pub(super) fn run(args: Args) -> Done {
     match args.command {
         Command::Schema => {
             print(&format!("{:#}", tenant_schema()))?;
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Success)
         }
         Command::Add(args) => {
             let (tenancy, websocket_path) = sources.tenancy()?;
@@ -73,9 +72,9 @@ pub(super) fn run(args: Args) -> Done {
             super::block_on(async {
                 let survey = survey(&tenancy).await?;
                 Ok(if check::survey(&survey, tenancy.trigger_bytes).await? {
-                    ExitCode::SUCCESS
+                    Exit::Success
                 } else {
-                    ExitCode::FAILURE
+                    Exit::Failure
                 })
             })
         }
@@ -170,7 +169,7 @@ fn show(tenancy: &Tenancy, name: &TenantName) -> Done {
             bail!("the file of {name} cannot be read: {}", lines.join("; "));
         }
         print(&format!("{:#}", document.to_json()))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Success)
     })
 }
 
@@ -188,5 +187,5 @@ fn remove(tenancy: &Tenancy, name: &TenantName) -> Done {
         when(tenancy, &left)
     };
     print(&format!("Removed {name}. {when}"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }

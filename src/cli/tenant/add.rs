@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
@@ -12,7 +11,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::{folder, when};
-use crate::cli::{Done, print};
+use crate::cli::{Done, Exit, print};
 use crate::config::{Survey, Tenancy, quoted, tenant_of_json};
 
 /// The new tenant.
@@ -70,7 +69,7 @@ pub(super) fn run(tenancy: &Tenancy, websocket_path: &str, args: Args) -> Done {
             "                                         {websocket_path} on {host}"
         ))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }
 
 impl Keys {

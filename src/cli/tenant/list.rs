@@ -1,7 +1,5 @@
 //! `high-templar tenant list`: a line for each tenant, as it is written or as a gateway serves it.
 
-use std::process::ExitCode;
-
 use anyhow::{Context as _, anyhow, bail};
 use ht_trigger_client::get;
 use http::StatusCode;
@@ -10,7 +8,7 @@ use serde_json::Value as Json;
 use super::survey;
 use crate::cli::key::KeyArgs;
 use crate::cli::publish::refusal;
-use crate::cli::{Done, print};
+use crate::cli::{Done, Exit, print};
 use crate::config::{Sources, Surveyed};
 
 /// Of what.
@@ -50,7 +48,7 @@ async fn written(sources: &Sources) -> Done {
     if survey.tenants.is_empty() && lines.is_empty() {
         print(&format!("no tenants in {}", tenancy.shown()))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }
 
 /// The line of a tenant as it is written.
@@ -121,7 +119,7 @@ async fn of_gateway(url: &str, key: &KeyArgs) -> Done {
     if tenants.is_empty() {
         print("no tenants")?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }
 
 /// The line of a tenant of a running gateway.

@@ -1,11 +1,9 @@
 //! `high-templar tenant suspend`: one line of a tenant's file.
 
-use std::process::ExitCode;
-
 use ht_node::config::TenantName;
 
 use super::{elsewhere, folder, when};
-use crate::cli::{Done, print};
+use crate::cli::{Done, Exit, print};
 use crate::config::Tenancy;
 
 /// Which tenant.
@@ -29,10 +27,10 @@ pub(super) fn run(tenancy: &Tenancy, args: Args) -> Done {
     let state = if end { "served" } else { "suspended" };
     if is_suspended == Some(!end) {
         print(&format!("{name} is {state} already."))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Success);
     }
     folder.set_suspended(&name, !end)?;
     let when = when(tenancy, &tenancy.survey());
     print(&format!("{name} is {state}. {when}"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }

@@ -1,5 +1,6 @@
 //! TCP and unix sockets alike, with deadlines on everything.
 
+use std::fmt;
 use std::io;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -39,6 +40,15 @@ impl Address {
         };
         stream.set_timeouts(DEADLINE)?;
         Ok(stream)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 
