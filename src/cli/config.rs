@@ -16,6 +16,12 @@ pub(super) struct Args {
     /// The reference of every metric
     #[arg(long)]
     metrics: bool,
+    /// Alert rules for Prometheus
+    #[arg(long)]
+    alerts: bool,
+    /// A dashboard for Grafana, to be imported
+    #[arg(long)]
+    dashboard: bool,
 }
 
 pub(super) fn run(args: &Args) -> Done {
@@ -23,8 +29,12 @@ pub(super) fn run(args: &Args) -> Done {
         config::markdown()
     } else if args.metrics {
         ht_node::metrics::markdown()
+    } else if args.alerts {
+        ht_node::metrics::alerts()
+    } else if args.dashboard {
+        ht_node::metrics::dashboard()
     } else {
-        debug_assert!(args.toml, "one of the three is required");
+        debug_assert!(args.toml, "one of them is required");
         config::toml()
     };
     print(text.trim_end_matches('\n'))?;

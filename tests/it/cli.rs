@@ -305,6 +305,8 @@ fn the_committed_documentation_is_up_to_date() {
     for (option, page) in [
         ("--markdown", "docs/configuration.md"),
         ("--metrics", "docs/metrics.md"),
+        ("--alerts", "packaging/monitoring/alerts.yml"),
+        ("--dashboard", "packaging/monitoring/dashboard.json"),
     ] {
         let found = run(folder().path(), &["config", option], &[]);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);

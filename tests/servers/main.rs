@@ -8,6 +8,7 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod alerts;
 mod promtool;
 
 use std::fs;

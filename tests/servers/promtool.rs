@@ -8,12 +8,12 @@ use serde_json::json;
 use crate::support::{Client, Gateway, StubBackend, http};
 
 /// The tool, which `./test metrics` fetches where it is not installed.
-fn promtool() -> Command {
+pub(crate) fn promtool() -> Command {
     Command::new(std::env::var("HT_PROMTOOL").unwrap_or_else(|_| "promtool".to_owned()))
 }
 
 #[track_caller]
-fn assert_accepted(what: &str, output: &Output) {
+pub(crate) fn assert_accepted(what: &str, output: &Output) {
     let said = [&*output.stdout, &output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success(), "{what}: {said}");

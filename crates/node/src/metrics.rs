@@ -1,5 +1,7 @@
 //! `/metrics` in the Prometheus and the OpenMetrics text format, and the documentation of what it shows.
 
+mod alerts;
+mod dashboard;
 mod docs;
 mod encode;
 mod format;
@@ -24,6 +26,8 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+pub use crate::metrics::alerts::alerts;
+pub use crate::metrics::dashboard::dashboard;
 pub use crate::metrics::docs::markdown;
 pub(crate) use crate::metrics::tenants::Labelled;
 

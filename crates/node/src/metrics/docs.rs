@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use prometheus_client::metrics::MetricType;
 
 use crate::metrics::rows::SECTIONS;
-use crate::metrics::{Metric, Read};
+use crate::metrics::{Metric, Read, alerts};
 
 const INTRODUCTION: &str = include_str!("introduction.md");
 
@@ -91,6 +91,13 @@ fn describe(metric: &Metric, out: &mut String) {
         | Read::ProcessCounter(_) => {}
     }
     write(out, format_args!("- When to alert: {worry}\n"));
+    let rules: Vec<_> = alerts::names_of(metric)
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if !rules.is_empty() {
+        write(out, format_args!("- Rules: {}\n", rules.join(", ")));
+    }
 }
 
 fn describe_label(label: &str, words: &[&str], out: &mut String) {
@@ -99,6 +106,6 @@ fn describe_label(label: &str, words: &[&str], out: &mut String) {
     write(out, format_args!("- Label: `{label}`, one of {words}\n"));
 }
 
-fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(super) fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a String takes every text");
 }
