@@ -9,11 +9,14 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 SITE_PORT = os.environ.get("SITE_PORT", "8000")
 GATEWAY_PORT = os.environ.get("GATEWAY_PORT", "5000")
 TRIGGER_PORT = os.environ.get("TRIGGER_PORT", "8002")
+# In containers, the two have other names than 127.0.0.1.
+SITE_URL = os.environ.get("SITE_URL", f"http://127.0.0.1:{SITE_PORT}")
+GATEWAY_URL = os.environ.get("GATEWAY_URL", f"http://127.0.0.1:{TRIGGER_PORT}")
 
 # An example on one's own machine: a real site has a secret, and no DEBUG.
 SECRET_KEY = "only for the example"
 DEBUG = True
-ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", *os.environ.get("SITE_HOSTS", "").split()]
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -92,9 +95,9 @@ STATIC_URL = "static/"
 
 HIGH_TEMPLAR = {
     # Where this site publishes, where browsers connect, and where the gateway finds this site.
-    "URL": f"http://127.0.0.1:{TRIGGER_PORT}",
+    "URL": GATEWAY_URL,
     "PUBLIC_URL": f"ws://127.0.0.1:{GATEWAY_PORT}/ws/",
-    "BACKEND_URL": f"http://127.0.0.1:{SITE_PORT}",
+    "BACKEND_URL": SITE_URL,
     # How long a request waits for the gateway at most, in seconds.
     "TIMEOUT": float(os.environ.get("PUBLISH_TIMEOUT", "0.5")),
     "OUTBOX": OUTBOX,
