@@ -63,8 +63,14 @@ enum Command {
     /// Publish data to the subscribers of a room
     Publish(publish::Args),
     /// Disconnect users
+    #[command(
+        override_usage = "high-templar disconnect <--user <ID>|--label <LABEL>|...> [OPTIONS]"
+    )]
     Disconnect(disconnect::Args),
     /// Ask the API again what connected users may subscribe to
+    #[command(
+        override_usage = "high-templar invalidate <--user <ID>|--label <LABEL>|...> [OPTIONS]"
+    )]
     Invalidate(invalidate::Args),
     /// Subscribe to rooms, and print publications as lines of JSON
     Listen(listen::Args),
@@ -188,7 +194,7 @@ mod tests {
     const COLUMNS: usize = 80;
 
     /// Commands whose options do not fit: load tests and commands that select clients in many ways.
-    const LONGER: [&str; 4] = ["bench", "disconnect", "invalidate", "listen"];
+    const LONGER: [&str; 3] = ["bench", "disconnect", "invalidate"];
 
     #[test]
     fn help_fits_a_small_terminal() {

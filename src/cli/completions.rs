@@ -38,6 +38,13 @@ pub(super) fn run(args: &Args) -> Done {
     let mut script = Vec::new();
     let mut command = Cli::command();
     clap_complete::generate(Shell::from(args.shell), &mut command, PROGRAM, &mut script);
-    print(String::from_utf8(script)?.trim_end())?;
+    let script = String::from_utf8(script)?;
+    // In bash, a hyphen in the program's name separates the names of functions in one place, and is a part
+    // of them in another: without this, no option of a command is completed.
+    print(
+        script
+            .replace("high__subcmd__templar", "high__templar")
+            .trim_end(),
+    )?;
     Ok(Exit::Success)
 }

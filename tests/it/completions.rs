@@ -30,7 +30,7 @@ fn bash_completes_commands_and_options() {
         let count = words.split(' ').count() - 1;
         let ask = format!(
             "COMP_WORDS=({words}); COMP_CWORD={count}\n\
-             _high-templar high-templar '{last}' '{before}'\n\
+             _high__templar high-templar '{last}' '{before}'\n\
              printf '%s\\n' \"${{COMPREPLY[@]}}\""
         );
         let found = output_of("bash", &script.stdout, &ask);

@@ -2,7 +2,9 @@
 
 mod table;
 
-use crate::metrics::{Metric, docs};
+use std::fmt::Write as _;
+
+use crate::metrics::Metric;
 
 pub(super) use table::ALERTS;
 
@@ -76,14 +78,13 @@ impl Alert {
             "" => String::new(),
             hold => format!("        for: {hold}\n"),
         };
-        docs::write(
+        write!(
             out,
-            format_args!(
-                "      - alert: {name}\n        expr: |\n          {expr}\n{hold}        labels:\n          \
-                 severity: {severity}\n        annotations:\n          summary: {summary:?}\n          \
-                 runbook: docs/operations.md#{runbook}\n",
-            ),
-        );
+            "      - alert: {name}\n        expr: |\n          {expr}\n{hold}        labels:\n          \
+             severity: {severity}\n        annotations:\n          summary: {summary:?}\n          \
+             runbook: docs/operations.md#{runbook}\n",
+        )
+        .expect("a String takes every text");
     }
 }
 

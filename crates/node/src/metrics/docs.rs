@@ -106,6 +106,6 @@ fn describe_label(label: &str, words: &[&str], out: &mut String) {
     write(out, format_args!("- Label: `{label}`, one of {words}\n"));
 }
 
-pub(super) fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
+fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a String takes every text");
 }
