@@ -196,12 +196,15 @@ mod tests {
     }
 
     fn words_of_label(metric: &Metric) -> Vec<&'static str> {
-        match &metric.read {
-            Read::CounterBy(_, words, _)
-            | Read::GaugeBy(_, words, _)
-            | Read::TenantCounterBy(_, words, _) => words(),
-            Read::Sum(stat) => stat.label.map(|label| (label.words)()).unwrap_or_default(),
-            _ => Vec::new(),
+        if let Read::CounterBy(_, words, _)
+        | Read::GaugeBy(_, words, _)
+        | Read::TenantCounterBy(_, words, _) = &metric.read
+        {
+            words()
+        } else if let Read::Sum(stat) = &metric.read {
+            stat.label.map(|label| (label.words)()).unwrap_or_default()
+        } else {
+            Vec::new()
         }
     }
 
