@@ -289,7 +289,8 @@ impl<P: Peer> Shard<P> {
                 .map(|_| replay.map_or(Floor::at(0), |replay| replay.heard)),
         };
         tallies.enter(tenant, stats);
-        let mut writer = Writer::new(session, bounds, std::mem::take(scratch), stats);
+        let deflate = session.transport.deflate();
+        let mut writer = Writer::new((session, deflate), bounds, std::mem::take(scratch), stats);
         let (mut examined, mut messages, mut hits) = (0, 0, Vec::new());
         let wanted_rooms = wanted.as_ref().map_or(0, Wanted::len);
         budget.spend(cost::want(wanted_rooms));

@@ -244,7 +244,8 @@ impl<P: Peer> Shard<P> {
         let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
         let Pending { first, last } = std::mem::replace(&mut session.pending, Pending::EMPTY);
         tallies.enter(fan_out.tenant, stats);
-        let mut writer = Writer::new(session, bounds, std::mem::take(scratch), stats);
+        let deflate = session.transport.deflate();
+        let mut writer = Writer::new((session, deflate), bounds, std::mem::take(scratch), stats);
         let mut sender = Sender {
             registry,
             compression: &settings.compression,

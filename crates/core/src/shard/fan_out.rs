@@ -31,6 +31,7 @@ use crate::shard::fan_out::state::Hit;
 use crate::shard::fan_out::writer::Writer;
 use crate::shard::queue::Item;
 use crate::timer::NONE;
+use crate::transport::Transport;
 use crate::world::{Turn, World};
 
 pub(super) use crate::shard::fan_out::lanes::Lanes;
@@ -309,14 +310,18 @@ impl<P: Peer> Shard<P> {
             // It has the slot of one that has ended, and its own lane.
             return 0;
         }
-        if session.transport.subprotocol().is_some() {
-            return self.flush_with_cursors(id, turn);
-        }
+        // One look at the transport for each connection, and none for each message.
+        let deflate = match &session.transport {
+            Transport::WebSocket(websocket) if websocket.subprotocol.is_none() => websocket.deflate,
+            Transport::WebSocket(_) | Transport::EventStream(_) => {
+                return self.flush_with_cursors(id, turn);
+            }
+        };
         session.pending = Pending::EMPTY;
         let tenant = self.lanes.current.tenant;
         self.tallies.enter(tenant, &self.stats);
         let scratch = std::mem::take(&mut self.scratch);
-        let mut writer = Writer::new(session, bounds, scratch, &mut self.stats);
+        let mut writer = Writer::new((session, deflate), bounds, scratch, &mut self.stats);
         let mut result = Ok(());
         while at != NONE && result.is_ok() {
             let hit = self.lanes.current.hits[at as usize];

@@ -40,12 +40,11 @@ impl<'a, P: Peer> Writer<'a, P> {
     /// For a session. `scratch` is empty.
     #[inline(always)]
     pub(in crate::shard) fn new(
-        session: &'a mut Session<P>,
+        (session, deflate): (&'a mut Session<P>, Option<PerMessageDeflate>),
         bounds: Bounds<'a>,
         scratch: Vec<u8>,
         stats: &'a mut Stats,
     ) -> Self {
-        let deflate = session.transport.deflate();
         Self {
             session,
             bounds,
