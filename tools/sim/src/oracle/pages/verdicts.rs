@@ -68,6 +68,8 @@ impl Oracle {
                 let is_new = is_there && !self.is_old(life, from, asked.at);
                 self.is_forgetful || reading.is_incomplete || !is_new
             }
+            // A full window loses entries of the tenant that has most.
+            "trimmed" => self.is_forgetful || reading.is_incomplete,
             "ahead" => self.retains && from > asked.head,
             "permissions" => reading.commands.range(from..).next().is_some(),
             _ => false,
