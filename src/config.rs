@@ -24,6 +24,7 @@ pub(crate) mod secret_file;
 mod sections;
 mod service_links;
 mod settings;
+mod shared;
 mod sizes;
 mod table;
 pub(crate) mod tenants;

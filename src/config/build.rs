@@ -18,7 +18,7 @@ use crate::config::kind::{HeaderChange, TenantsFrom};
 use crate::config::log::RabbitMqLog;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
-use crate::config::tenants::{caps, main_hosts, own_logs};
+use crate::config::shared::{caps, main_hosts, own_logs};
 use crate::config::{
     Config, LogConfig, Survey, Tenancy, Written, brokers, memory, nodes, reach, sizes, usage,
 };

@@ -34,7 +34,7 @@ pub use tenancy::Tenancy;
 #[cfg(test)]
 pub(crate) use document::of_one;
 pub(crate) use document::{Document, from_json};
-pub(crate) use from::{caps, check, main_hosts, own_logs};
+pub(crate) use from::check;
 pub(crate) use log::LogRules;
 pub(crate) use references::{Missing, Trust, with_paths};
 pub(crate) use schema::{json_schema, markdown};

@@ -9,7 +9,7 @@ use ht_node::config::{HostName, TenantConfig};
 use crate::config::mistake::Mistakes;
 use crate::config::node::Node;
 use crate::config::settings::Values;
-use crate::config::tenants::from::main_hosts;
+use crate::config::shared::main_hosts;
 use crate::config::tenants::{Document, LogRules, Reader, Survey, TenantSource, Trust, files};
 
 /// The source of tenants, and what their settings may refer to.
