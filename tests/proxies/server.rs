@@ -1,7 +1,7 @@
 //! Runs a proxy with its configuration from docs/proxies.md.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -140,8 +140,13 @@ impl Proxy {
             address: Address::Tcp(address),
             _folder: folder,
         };
-        eventually("the proxy serves", || {
-            http::try_request(proxy.address(), "GET", "/ws/", &[], b"").ok()
+        // A port of nginx that speaks HTTP/2 without TLS speaks nothing else.
+        let speaks_http1 = !changes.iter().any(|(_, to)| to.contains("http2"));
+        eventually("the proxy serves", || match speaks_http1 {
+            true => http::try_request(proxy.address(), "GET", "/ws/", &[], b"")
+                .ok()
+                .map(drop),
+            false => TcpStream::connect(address).ok().map(drop),
         });
         proxy
     }
