@@ -1,6 +1,7 @@
 """docs/tutorial-django.md, from an empty folder to a live page."""
 
 import re
+import time
 
 from django_site import create_site
 from django_site import sign_in
@@ -34,6 +35,15 @@ def follow_short_version(reader, chapters, app, edit_page=lambda snippet: snippe
             for port in (8000, 5000, 8002):
                 reader.wait_for(port)
     assert "Everything works." in printed
+
+
+def rooms_of(user, site, gateway):
+    """What a user may enter now; nothing while the development server restarts."""
+    try:
+        with Client(gateway, cookies=sign_in(site, user), headers={"Origin": site}) as client:
+            return client.allowed_rooms
+    except (OSError, AssertionError):
+        return []
 
 
 def is_of_another_app(block, app):
@@ -176,6 +186,11 @@ def test_a_saved_order_is_on_its_customers_page(read, open_page):
         reader.run(f'python manage.py shell -c "{SHELL}{line}"')
 
     origin = {"Origin": site}
+    # The development server restarts itself after the last change of a file.
+    reloaded = time.monotonic() + 30
+    while {"target": "user", "user": 2} not in rooms_of("ben", site, gateway):
+        assert time.monotonic() < reloaded, "the server has not restarted"
+        time.sleep(0.2)
     with (
         Client(gateway, cookies=sign_in(site, "ben"), headers=origin) as ben,
         Client(gateway, cookies=sign_in(site, "anna"), headers=origin) as anna,
